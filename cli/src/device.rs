@@ -13,7 +13,7 @@ use l4sllm_testbed::device::{DeviceServer, LAG, Network};
 use l4sllm_testbed::scenario::{Aqm, Arm, Scenario};
 
 use crate::cancel;
-use crate::output::{errln, note, outln};
+use crate::output::{bail_usage, errln, note, outln};
 use crate::shipped;
 
 /// Emulate the queue's device, to try the daemon without FreeBSD.
@@ -122,7 +122,7 @@ pub fn choose<'a>(scenario: &'a Scenario, name: Option<&str>) -> anyhow::Result<
         }
         Some(name) => match scenario.arm(name) {
             Some(arm) if served(&arm) => Ok(arm),
-            _ => bail!(
+            _ => bail_usage!(
                 "--arm: scenario {} has no DualPI2 arm `{name}`; it has {}",
                 scenario.name,
                 with_device()

@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::engine::EngineArgs;
 use crate::format::{Format, FormatArgs, print_json, print_rows};
 use crate::judge::{Judge, Verdict};
-use crate::output::outln;
+use crate::output::{ensure_usage, outln};
 use crate::shipped::{self, Kind};
 
 /// Compare a policy's decisions with a pool's.
@@ -82,7 +82,7 @@ struct Report {
 
 /// Evaluates with the engine that the policy needs or that is requested.
 pub fn run(args: &EvalArgs) -> anyhow::Result<()> {
-    ensure!(
+    ensure_usage!(
         (0.0..=0.5).contains(&args.val_fraction),
         "--val-fraction {}: expected 0 to 0.5",
         args.val_fraction

@@ -176,7 +176,10 @@ fn main() -> ExitCode {
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::errln!("l4sllm: {}", output::chain(&error));
-            ExitCode::FAILURE
+            match error.is::<output::UsageError>() {
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -39,7 +39,7 @@ impl Done {
 /// # Errors
 /// It exists and must not be replaced, or is not a regular file.
 pub fn existing(out: &Path, force: bool) -> anyhow::Result<Existing> {
-    ensure!(
+    ensure_usage!(
         out != Path::new("-"),
         "--out -: cannot write to standard output; expected a file name (./- for a file of this \
          name)"
@@ -226,6 +226,37 @@ pub fn print_painted(text: &str) -> anyhow::Result<()> {
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.context("cannot write to standard output")
 }
+
+/// An option's value that clap cannot check. The exit code is that of an invalid
+/// command line.
+#[derive(Debug)]
+pub struct UsageError(pub String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// `anyhow::bail!` for a [`UsageError`].
+macro_rules! bail_usage {
+    ($($arg:tt)*) => {
+        return Err($crate::output::UsageError(format!($($arg)*)).into())
+    };
+}
+pub(crate) use bail_usage;
+
+/// `anyhow::ensure!` for a [`UsageError`].
+macro_rules! ensure_usage {
+    ($condition:expr, $($arg:tt)*) => {
+        if !$condition {
+            $crate::output::bail_usage!($($arg)*);
+        }
+    };
+}
+pub(crate) use ensure_usage;
 
 /// Maximum length of an error line, in characters.
 const LINE: usize = 1000;

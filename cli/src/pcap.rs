@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use l4sllm_model::files::AtomicFile;
 use l4sllm_model::text::shown;
 use l4sllm_testbed::capture::CaptureCounts;
 
-use crate::output::{self, note};
+use crate::output::{self, ensure_usage, note};
 
 /// Creates the file for a capture, under a temporary name.
 ///
 /// # Errors
 /// It exists and must not be replaced, or cannot be created.
 pub fn create(path: &Path, force: bool) -> anyhow::Result<AtomicFile> {
-    ensure!(
+    ensure_usage!(
         path != Path::new("-"),
         "--pcap -: cannot write to standard output; expected a file name (./- for a file of this \
          name)"

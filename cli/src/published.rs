@@ -16,7 +16,7 @@ use l4sllm_report::{BACKBONES_FILE, COSTS_FILE, Skipped, load_backbones, render_
 use crate::bench::apart::{self, Outcome, Room, Setting};
 use crate::bench::backbones;
 use crate::engine::Number;
-use crate::output::{Done, outln, print};
+use crate::output::{Done, ensure_usage, outln, print};
 use crate::reproduce::as_pool;
 
 /// Windows per step in the published training, whose gradients are accumulated.
@@ -117,7 +117,7 @@ enum Ended {
 /// process, which receives the same Ctrl-C.
 pub fn run(args: &PublishedArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     apart::check_names(args.models.iter().chain(&args.only_measure))?;
-    ensure!(
+    ensure_usage!(
         STEP_WINDOWS % args.batch == 0,
         "--batch {}: expected a divisor of {STEP_WINDOWS}, the windows of a step",
         args.batch

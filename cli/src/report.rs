@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use clap::Args;
 use l4sllm_model::text::shown;
 use l4sllm_report::{
@@ -11,6 +11,7 @@ use l4sllm_report::{
 };
 
 use crate::format::{Format, FormatArgs, print_report, print_reports};
+use crate::output::{bail_usage, ensure_usage};
 
 /// Draw the figures and the page of finished runs, from the files on disk.
 ///
@@ -76,7 +77,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
         return each(args);
     };
     if args.results.contains(out) {
-        bail!(
+        bail_usage!(
             "--out {}: is the directory of one of the results",
             shown(out)
         );
@@ -84,7 +85,7 @@ pub fn run(args: &ReportArgs) -> anyhow::Result<()> {
     let report = match args.overlay {
         true => {
             let count = args.results.len();
-            ensure!(
+            ensure_usage!(
                 (2..=3).contains(&count),
                 "--overlay: expected two or three directories, got {count}"
             );

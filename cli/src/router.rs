@@ -22,7 +22,7 @@ use l4sllm_testbed::sim::{derive_seed, discipline};
 use l4sllmd::clock::now_ns;
 
 use crate::format::{Format, FormatArgs, print_json, print_values};
-use crate::output::{note, print};
+use crate::output::{bail_usage, ensure_usage, note, print};
 use crate::{cancel, device, duration, pcap, shipped};
 
 const MS: u64 = 1_000_000;
@@ -252,7 +252,7 @@ impl RouterArgs {
         };
         match (arm, &self.arm) {
             (Some(arm), _) => Ok(arm),
-            (None, Some(name)) => bail!(
+            (None, Some(name)) => bail_usage!(
                 "--arm: scenario {} has no arm `{name}`; it has {}",
                 scenario.name,
                 names()
@@ -274,7 +274,7 @@ impl RouterArgs {
         let router = match queue {
             Discipline::Router(router) => router,
             Discipline::Baseline(_) => {
-                ensure!(
+                ensure_usage!(
                     self.device.is_none(),
                     "--device: arm {} is {}; only DualPI2 has a device",
                     arm.name,

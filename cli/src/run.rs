@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use l4sllm_model::EngineOptions;
@@ -18,7 +18,7 @@ use l4sllm_testbed::scenario::{ControlEngine, Scenario};
 use crate::duration;
 use crate::engine::EngineArgs;
 use crate::format::{FormatArgs, print_report};
-use crate::output::{Done, errln, note, progress_bar};
+use crate::output::{Done, bail_usage, errln, note, progress_bar};
 use crate::threads::threads;
 use crate::{pcap, shipped};
 
@@ -202,7 +202,7 @@ pub fn execute(
 fn check_single(scenario: &Scenario) -> anyhow::Result<()> {
     let arms: Vec<&str> = scenario.arms.iter().map(|arm| arm.name.as_str()).collect();
     if arms.len() > 1 || scenario.repetitions > 1 {
-        bail!(
+        bail_usage!(
             "--pcap: needs a single run, but scenario {} has arms {} and {} repetitions; select \
              one, such as --arms {} --repetitions 1",
             scenario.name,
@@ -231,7 +231,7 @@ fn select(scenario: &mut Scenario, names: &[String]) -> anyhow::Result<()> {
     }
     if let Some(unknown) = names.iter().find(|name| scenario.arm(name).is_none()) {
         let known: Vec<&str> = scenario.arms.iter().map(|arm| arm.name.as_str()).collect();
-        bail!(
+        bail_usage!(
             "--arms: scenario {} has no arm `{unknown}`; it has {}",
             scenario.name,
             known.join(", ")

@@ -9,9 +9,9 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use l4sllm_model::IdleBudget;
 use l4sllm_model::strict_toml::DURATION;
 use l4sllm_model::text::{shell_word, shown};
+use l4sllm_model::{IdleBudget, Policy};
 use l4sllm_report::{SuiteFacts, render_suite};
 use l4sllm_testbed::scenario::curriculum::Part;
 use l4sllm_testbed::scenario::{Control, DualPi2};
@@ -20,7 +20,7 @@ use l4sllm_testbed::suite::{self, CELLS_FILE, Options, Progress, Protocol, Suite
 use crate::duration;
 use crate::engine::EngineArgs;
 use crate::format::{FormatArgs, print_report};
-use crate::output::{Done, errln, note, progress_bar};
+use crate::output::{Done, bail_usage, ensure_usage, errln, note, progress_bar};
 use crate::shipped::{self, Kind};
 use crate::threads::threads;
 
@@ -136,13 +136,15 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         Some(dir) => dir.clone(),
         None => shipped::dir("scenarios/suite")?,
     };
-    let mut suite = Suite::load(&dir, part, args.seed).with_context(|| match args.suite {
-        Some(_) => "--suite: expected a directory with suite.toml and its families",
-        None => "the built-in suite",
+    let mut suite = Suite::load(&dir, part, args.seed).with_context(|| match &args.suite {
+        Some(dir) => format!("--suite {}", shown(dir)),
+        None => "the built-in suite".to_owned(),
     })?;
-    suite.select(&args.families)?;
+    if let Err(error) = suite.select(&args.families) {
+        bail_usage!("--families: {error}");
+    }
     let protocol = args.protocol(&suite);
-    anyhow::ensure!(
+    ensure_usage!(
         !args.oracle || protocol.repetitions >= 2,
         "--oracle needs at least 2 repetitions: it chooses a setting on one half of them and \
          evaluates it on the other"
@@ -150,6 +152,15 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
     let policy = args.policy.as_ref();
     let policy = policy.map(|policy| shipped::find(Kind::Policy, policy));
     let policy = policy.transpose()?;
+    if let (Some(dir), false) = (&policy, args.idle_budgets.is_empty()) {
+        let config = Policy::load_config(dir)?;
+        ensure_usage!(
+            config.period_ns().is_some(),
+            "--idle-budgets: policy {} decides on records, which have no idle budget; expected a \
+             policy on summaries, such as context",
+            config.name
+        );
+    }
     let control = policy.map(|policy| Control::new(&policy, args.interval));
     let engine = args.engine.options();
     let bar = Bar::new();

@@ -20,7 +20,7 @@ use l4sllm_model::text::{shell_word, shown};
 #[cfg(target_os = "linux")]
 use crate::cancel;
 use crate::duration;
-use crate::output::{Done, errln, note, outln};
+use crate::output::{Done, bail_usage, errln, note, outln};
 
 /// Run the published testbed in four virtual machines.
 ///
@@ -255,7 +255,7 @@ fn plan(args: &Options) -> anyhow::Result<Plan> {
         );
     }
     if args.inventory.is_some() && args.provider != Kind::Ssh {
-        bail!("--inventory: only for --provider ssh; others know their machines");
+        bail_usage!("--inventory: only for --provider ssh; others know their machines");
     }
     Ok(Plan {
         dir,
@@ -328,7 +328,7 @@ fn status(args: &Options) -> anyhow::Result<()> {
     let provider = provider(args, &plan)?;
     let testbed = testbed(&*provider, &plan, args.provider);
     if args.dry_run {
-        bail!("--dry-run: status changes nothing and has no dry run");
+        bail_usage!("--dry-run: status changes nothing and has no dry run");
     }
     for machine in testbed.status(&mut System)? {
         let state = machine

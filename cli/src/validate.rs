@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use l4sllm_report::Rows;
 use l4sllm_testbed::published::{Comparison, NEAR, Published};
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::duration;
 use crate::format::{Format, FormatArgs, print_json, print_rows};
-use crate::output::{Done, print};
+use crate::output::{Done, bail_usage, print};
 use crate::shipped;
 use crate::threads::threads;
 
@@ -88,7 +88,7 @@ fn select(published: &mut Published, names: &[String]) -> anyhow::Result<()> {
     for name in names {
         if !published.cases.iter().any(|case| named(name, &case.name)) {
             let known: Vec<&str> = published.cases.iter().map(|c| c.name.as_str()).collect();
-            bail!(
+            bail_usage!(
                 "--case: no case contains `{name}`; expected one of {}",
                 known.join(", ")
             );

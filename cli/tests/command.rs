@@ -197,7 +197,7 @@ fn mistakes_are_reported_in_one_line() {
         ),
         (
             &["run", &scenario, "--out", &out, "--arms", "pie"],
-            1,
+            2,
             "no arm `pie`",
         ),
         (&["run", &scenario], 2, "--out"),
@@ -476,7 +476,7 @@ fn validate_prints_results_next_to_published_ones() {
     assert_eq!(first["theirs"], 0.5114);
     assert!(first["ours"].as_f64().unwrap() > 0.3, "{first}");
     let (code, _, error) = ran(&["validate", "--published", published, "--case", "nothing"]);
-    assert_eq!(code, Some(1));
+    assert_eq!(code, Some(2));
     assert!(error.contains("no case contains `nothing`"), "{error}");
 }
 

@@ -329,13 +329,6 @@ fn each_idle_budget_is_a_point_without_other_reruns() {
     let again = " --interval 100 --families slow --idle-budgets 0.1%,0.5%,2% --repetitions 3 ";
     assert!(page.contains(again), "the command that runs it again");
 
-    let mut wrong = place.line("wrong");
-    wrong.extend(["--idle-budgets", "0.5%"].map(str::to_owned));
-    let said = refused(&strs(&wrong));
-    assert!(
-        said.contains("its input is records, and it has no idle budget"),
-        "{said}"
-    );
     for value in ["0.5", "3%", "x%"] {
         let (code, _, error) = l4sllm(&["suite", "--idle-budgets", value]);
         assert_eq!(code, Some(2));
@@ -379,21 +372,34 @@ fn names_unrunnable_suite_arguments() {
     let place = Place::new();
     let out = place.path("out");
     let line = ["suite", "--suite", SMALL, "--out", text(&out)];
-    let said = refused(&[&line[..], &["--families", "fast"]].concat());
-    assert!(
-        said.contains("unknown family `fast`; expected one of slow, steps"),
-        "{said}"
-    );
     let said = refused(&[&line[..], &["--policy", "policies/none"]].concat());
     assert!(said.contains("policies/none"), "{said}");
+    let said = refused(&["suite", "--suite", "scenarios", "--out", text(&out)]);
+    assert!(
+        said.contains("--suite scenarios: cannot read scenarios/suite.toml: No such file"),
+        "{said}"
+    );
     let wrong = |option: &str, value: &str| {
         let (code, _, error) = l4sllm(&[&line[..], &[option, value]].concat());
         assert_eq!(code, Some(2));
         error
     };
+    assert_eq!(
+        wrong("--families", "fast"),
+        "l4sllm: --families: unknown family `fast`; expected one of slow, steps\n"
+    );
+    let records = ["--policy", "policies/default", "--idle-budgets"];
+    let (code, _, error) = l4sllm(&[&line[..], &records, &["0.5%"]].concat());
+    assert_eq!(code, Some(2));
+    assert!(
+        error.starts_with("l4sllm: --idle-budgets: policy default decides on records"),
+        "{error}"
+    );
     assert!(wrong("--repetitions", "0").contains("1..=1000"));
     assert!(wrong("--interval", "0").contains("expected 1 to 2048 records"));
-    let said = refused(&[&line[..], &["--oracle", "--repetitions", "1"]].concat());
+    let once = ["--oracle", "--repetitions", "1"];
+    let (code, _, said) = l4sllm(&[&line[..], &once].concat());
+    assert_eq!(code, Some(2));
     assert!(
         said.contains("--oracle needs at least 2 repetitions"),
         "{said}"

@@ -159,6 +159,6 @@ fn inventory_errors_name_file_line_and_key() {
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("m.toml:2: router.host: "), "{stderr}");
     let (code, stderr) = computer.run("testbed up --provider qemu --inventory m.toml");
-    assert_eq!(code, Some(1), "{stderr}");
+    assert_eq!(code, Some(2), "{stderr}");
     assert!(stderr.contains("--inventory: only for"), "{stderr}");
 }

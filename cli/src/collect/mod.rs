@@ -17,7 +17,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use anyhow::ensure;
 use clap::{ArgGroup, Args};
 use indicatif::ProgressStyle;
 use l4sllm_model::pool::read_episodes;
@@ -26,7 +25,7 @@ use rayon::prelude::*;
 use crate::duration;
 use crate::engine::EngineArgs;
 use crate::format::{Format, FormatArgs, print_rows};
-use crate::output::{note, outln, print, progress_bar};
+use crate::output::{ensure_usage, note, outln, print, progress_bar};
 use crate::threads::threads;
 use compare::Comparison;
 use parts::Parts;
@@ -91,7 +90,7 @@ pub struct CollectArgs {
 
 /// Collects; if `cancel` is set, complete parts are kept.
 pub fn run(args: &CollectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
-    ensure!(
+    ensure_usage!(
         (0.0..=1.0).contains(&args.explore),
         "--explore {}: expected 0 to 1",
         args.explore

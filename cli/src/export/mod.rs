@@ -5,14 +5,14 @@ mod flent;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use l4sllm_model::files::AtomicFile;
 use l4sllm_model::text::shown;
 use l4sllm_report::{Rows, Tables, tables};
 use l4sllm_testbed::result::Stored;
 
-use crate::output::{existing, outln, print};
+use crate::output::{bail_usage, existing, outln, print};
 
 /// Write the tables of results as CSV or JSON, or results as flent data files.
 ///
@@ -118,7 +118,7 @@ fn chosen(tables: &Tables, asked: Option<TableName>) -> anyhow::Result<&Rows> {
         Some((_, rows)) => Ok(rows),
         None => {
             let known: Vec<&str> = tables.iter().map(|(name, _)| *name).collect();
-            bail!(
+            bail_usage!(
                 "--table: not in these results, which have {}",
                 known.join(", ")
             )

@@ -18,7 +18,7 @@ use l4sllm_model::pool::{
 use l4sllm_model::text::shown;
 
 use super::{PoolOut, RewardArgs, bar, check, copy, finish, pour, report, size};
-use crate::output::{errln, existing, outln};
+use crate::output::{ensure_usage, errln, existing, outln};
 
 /// Average rows per episode below which a log may contain two schedulers.
 const SHORT: u64 = 20;
@@ -252,7 +252,7 @@ fn check_paths(args: &ImportArgs) -> anyhow::Result<()> {
     }
     let out = args.out.path.canonicalize();
     let is_input = out.is_ok_and(|out| known.contains(&out));
-    ensure!(!is_input, "--out {}: is an input", shown(&args.out.path));
+    ensure_usage!(!is_input, "--out {}: is an input", shown(&args.out.path));
     existing(&args.out.path, args.out.force)?;
     Ok(())
 }

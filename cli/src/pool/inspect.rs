@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::ensure;
 use clap::Args;
 use l4sllm_model::pool::{Inspection, Narrow, Overlap, Split, open};
 use l4sllm_report::Rows;
@@ -11,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{bar, check, common, size};
 use crate::format::{Format, FormatArgs, print_json, print_rows};
-use crate::output::outln;
+use crate::output::{ensure_usage, outln};
 
 /// Count a pool's actions, episodes, ranges and duplicates, and leakage between
 /// training and held-out parts.
@@ -35,7 +34,7 @@ pub struct InspectArgs {
 /// Inspects.
 pub fn run(args: &InspectArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
     let share = (0.0..=0.5).contains(&args.share);
-    ensure!(share, "--share {}: expected 0 to 0.5", args.share);
+    ensure_usage!(share, "--share {}: expected 0 to 0.5", args.share);
     let schema = common(&args.pools)?;
     let bar = bar(args.pools.iter().map(|pool| size(pool)).sum())?;
     let mut inspection = Inspection::new(&schema);

@@ -14,7 +14,7 @@ use l4sllm_model::pool::{Narrow, PoolError, Rows, Schema, Select, Selection, Sin
 use l4sllm_model::text::shown;
 use l4sllm_model::{Reward, Rewards};
 
-use crate::output::{errln, existing, is_quiet, outln, progress_bar};
+use crate::output::{ensure_usage, errln, existing, is_quiet, outln, progress_bar};
 
 /// Make, inspect and convert experience pools.
 #[derive(Debug, Args)]
@@ -183,7 +183,7 @@ pub fn run(args: &PoolArgs, cancel: &AtomicBool) -> anyhow::Result<()> {
             once,
         } => {
             let share = (0.0..=1.0).contains(first);
-            ensure!(share, "--first {first}: expected 0 to 1");
+            ensure_usage!(share, "--first {first}: expected 0 to 1");
             let first = match *first {
                 1.0 => u64::MAX,
                 share => Selection::visited(count(pool, cancel)?, share),

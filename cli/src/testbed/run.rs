@@ -16,7 +16,7 @@ use l4sllm_testbed::scenario::Scenario;
 use serde_json::json;
 
 use super::{Options, perform, plan};
-use crate::output::{Done, note};
+use crate::output::{Done, bail_usage, note};
 use crate::{duration, shipped};
 use script::{Arm, Extras, Place};
 
@@ -108,7 +108,7 @@ impl RunArgs {
         }
         for (at, arm) in list.iter().enumerate() {
             if list[..at].iter().any(|other| other.name == arm.name) {
-                bail!("--arms: two arms are named {}", arm.name);
+                bail_usage!("--arms: two arms are named {}", arm.name);
             }
         }
         Ok(list)

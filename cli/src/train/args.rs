@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
 use clap::builder::ArgPredicate;
 use clap::{Args, ValueEnum};
 use l4sllm_model::pool::Tolerance;
@@ -10,6 +9,7 @@ use l4sllm_model::torch::{Augmentation, Device, TrainConfig, device};
 use l4sllm_model::{DecisionRule, Feature};
 
 use super::online::{OnlineArgs, defaults};
+use crate::output::ensure_usage;
 use crate::threads::threads;
 
 /// The option that switches other options to the defaults of training in the
@@ -409,19 +409,19 @@ impl TrainArgs {
             ("gain", policy.gain, 1e3),
             ("entropy", optimiser.entropy, 1e3),
         ] {
-            ensure!(
+            ensure_usage!(
                 (0.0..=max).contains(&value),
                 "--{name} {value}: expected 0 to {max}"
             );
         }
-        ensure!(!policy.name.trim().is_empty(), "--name: expected a name");
-        ensure!(
+        ensure_usage!(!policy.name.trim().is_empty(), "--name: expected a name");
+        ensure_usage!(
             data.shortest.unwrap_or(1) <= policy.window,
             "--shortest {}: expected at most --window, {}",
             data.shortest.unwrap_or(1),
             policy.window
         );
-        ensure!(
+        ensure_usage!(
             policy.bins <= BINS_MAX,
             "--bins {}: expected 0 to {BINS_MAX}",
             policy.bins
@@ -438,13 +438,13 @@ impl TrainArgs {
             ("shortest", data.shortest.unwrap_or(1) as u64),
             ("threads", self.machine.threads as u64),
         ] {
-            ensure!(value > 0, "--{name} 0: expected at least 1");
+            ensure_usage!(value > 0, "--{name} 0: expected at least 1");
         }
         for (name, value) in [
             ("learning-rate", self.learning_rate()),
             ("max-grad-norm", optimiser.max_grad_norm),
         ] {
-            ensure!(
+            ensure_usage!(
                 value.is_finite() && value > 0.0,
                 "--{name} {value}: expected a number above 0"
             );

@@ -1,10 +1,11 @@
 //! Sampling weights of the parts of pools.
 
+use crate::output::{bail_usage, ensure_usage};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use l4sllm_model::pool::Episode;
 use l4sllm_model::torch::Portion;
 
@@ -42,7 +43,7 @@ pub fn portions(
             let shares = shares(rule)?;
             for (name, _) in &shares {
                 let known = |e: &Episode| *name == e.scenario || *name == pool(e);
-                ensure!(
+                ensure_usage!(
                     episodes.iter().any(known),
                     "--mix: {name} is neither a scenario of the pools nor a file of --pool"
                 );
@@ -62,11 +63,12 @@ fn shares(rule: &str) -> anyhow::Result<Vec<(String, f64)>> {
                 let share: f64 = share.parse().ok()?;
                 (share.is_finite() && share > 0.0).then(|| (name.to_owned(), share))
             });
-            share.with_context(|| {
-                format!(
+            let Some(share) = share else {
+                bail_usage!(
                     "--mix {part}: expected rows, pools, scenarios, or NAME=SHARE with a share above 0"
-                )
-            })
+                );
+            };
+            Ok(share)
         })
         .collect()
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use indicatif::{HumanDuration, ProgressBar, ProgressState, ProgressStyle};
 use l4sllm_model::ACTIONS;
 use l4sllm_model::files::{Claim, remove_leftovers};
@@ -24,7 +24,7 @@ use l4sllm_model::torch::{
     Corpus, Evaluation, Options, Progress, Trainer, find_checkpoint, set_threads,
 };
 
-use crate::output::{outln, progress_bar};
+use crate::output::{bail_usage, outln, progress_bar};
 pub use args::TrainArgs;
 use steer::Lesson;
 
@@ -182,7 +182,7 @@ fn known_scenarios(names: &[String], episodes: &[Episode]) -> anyhow::Result<()>
         if !episodes.iter().any(|e| e.scenario == *name) {
             let known: BTreeSet<&str> = episodes.iter().map(|e| e.scenario.as_str()).collect();
             let known: Vec<&str> = known.into_iter().take(20).collect();
-            bail!(
+            bail_usage!(
                 "--holdout-scenario {name}: no scenario of the pools, which have {}",
                 known.join(", ")
             );

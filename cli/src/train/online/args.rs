@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
 use clap::Args;
 
 use crate::duration;
+use crate::output::ensure_usage;
 use crate::threads::threads;
 use crate::train::TrainArgs;
 
@@ -239,7 +239,7 @@ impl OnlineArgs {
             ("own-weight", self.own_weight as u64),
             ("eval-conditions", self.eval_conditions as u64),
         ] {
-            ensure!(value > 0, "--{name} 0: expected at least 1");
+            ensure_usage!(value > 0, "--{name} 0: expected at least 1");
         }
         for (name, value) in [
             ("improve-learning-rate", self.improve_learning_rate),
@@ -249,7 +249,7 @@ impl OnlineArgs {
             ("cvar-level", self.cvar_level),
             ("max-rate", self.max_rate),
         ] {
-            ensure!(
+            ensure_usage!(
                 value.is_finite() && value > 0.0,
                 "--{name} {value}: expected a number above 0"
             );
@@ -262,7 +262,7 @@ impl OnlineArgs {
             ("cvar-level", self.cvar_level, 1.0),
             ("cvar-weight", self.cvar_weight, 1.0),
         ] {
-            ensure!(
+            ensure_usage!(
                 (0.0..=most).contains(&value),
                 "--{name} {value}: expected 0 to {most}"
             );
