@@ -3,12 +3,16 @@
 //! A file or directory takes precedence over a built-in name.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use l4sllm_model::text::shown;
 use l4sllm_testbed::scenario::{ControlEngine, Scenario};
+use rustix::fs::{FlockOperation, flock};
 use tempfile::TempDir;
 
 use crate::output::detail;
@@ -18,7 +22,21 @@ use crate::version::VERSION;
 static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/shipped_files.rs"));
 
 /// Directory to which [`FILES`] were unpacked, for code that reads files.
-static UNPACKED: Mutex<Option<TempDir>> = Mutex::new(None);
+static UNPACKED: Mutex<Option<Unpacked>> = Mutex::new(None);
+
+/// An unpacked directory, locked as long as this process uses it.
+struct Unpacked {
+    root: TempDir,
+    _locked: File,
+}
+
+/// Beginning of its name. Nobody else uses it, so directories of killed processes
+/// can be removed.
+const PREFIX: &str = "l4sllm-unpacked-";
+
+/// Age from which an unlocked directory belongs to no process: a younger one may
+/// not be locked yet.
+const STALE: Duration = Duration::from_secs(60);
 
 /// A kind of built-in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +123,7 @@ pub fn scenario(argument: &Path) -> anyhow::Result<Scenario> {
 /// The path and name of the built-in unpacked at `path`; none for other paths.
 pub fn alias(kind: Kind, path: &Path) -> Option<(PathBuf, String)> {
     let unpacked = UNPACKED.lock().unwrap_or_else(PoisonError::into_inner);
-    let root = unpacked.as_ref()?.path().canonicalize().ok()?;
+    let root = unpacked.as_ref()?.root.path().canonicalize().ok()?;
     let inside = path.canonicalize().ok()?;
     let inside = inside.strip_prefix(root).ok()?;
     let names = names(kind).into_iter();
@@ -177,17 +195,24 @@ fn nearest<'a>(got: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a st
 /// The temporary directory cannot be written.
 pub fn dir(path: &str) -> anyhow::Result<PathBuf> {
     let mut unpacked = UNPACKED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(root) = &*unpacked {
-        return Ok(root.path().join(path));
+    if let Some(unpacked) = &*unpacked {
+        return Ok(unpacked.root.path().join(path));
     }
-    let root = unpack().context("cannot unpack the built-in files")?;
-    let found = root.path().join(path);
-    *unpacked = Some(root);
+    let temporary = std::env::temp_dir();
+    remove_stale(&temporary, SystemTime::now());
+    let made = unpack(&temporary).context("cannot unpack the built-in files")?;
+    let found = made.root.path().join(path);
+    *unpacked = Some(made);
     Ok(found)
 }
 
-fn unpack() -> std::io::Result<TempDir> {
-    let root = tempfile::Builder::new().prefix("l4sllm-").tempdir()?;
+fn unpack(temporary: &Path) -> std::io::Result<Unpacked> {
+    let root = tempfile::Builder::new()
+        .prefix(PREFIX)
+        .tempdir_in(temporary)?;
+    let locked = File::open(root.path())?;
+    // Without locks, the directory is never stale: see `remove_stale`.
+    let _ = flock(&locked, FlockOperation::NonBlockingLockExclusive);
     for (path, content) in FILES {
         let file = root.path().join(path);
         if let Some(dir) = file.parent() {
@@ -195,7 +220,37 @@ fn unpack() -> std::io::Result<TempDir> {
         }
         std::fs::write(file, content)?;
     }
-    Ok(root)
+    Ok(Unpacked {
+        root,
+        _locked: locked,
+    })
+}
+
+/// Removes this user's unpacked directories of processes that were killed. A
+/// directory that cannot be examined or removed stays.
+fn remove_stale(temporary: &Path, now: SystemTime) {
+    let Ok(entries) = temporary.read_dir() else {
+        return;
+    };
+    let own = rustix::process::geteuid().as_raw();
+    for entry in entries.flatten() {
+        // Of the entry itself, so a link is not a directory.
+        let Ok(metadata) = entry.metadata() else {
+            continue;
+        };
+        let age = metadata.modified().map(|at| now.duration_since(at));
+        let named = entry.file_name().to_string_lossy().starts_with(PREFIX);
+        let is_old = matches!(age, Ok(Ok(age)) if age >= STALE);
+        if !(named && metadata.is_dir() && metadata.uid() == own && is_old) {
+            continue;
+        }
+        let Ok(dir) = File::open(entry.path()) else {
+            continue;
+        };
+        if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// Removes the files unpacked by [`dir`], at the end of the program.
@@ -226,6 +281,30 @@ mod tests {
         assert_eq!(curricula, ["curriculum"]);
         assert!(names(Kind::Scenario).contains_key("paper"));
         assert!(names(Kind::Policy).contains_key("default"));
+    }
+
+    #[test]
+    fn directories_of_killed_processes_are_removed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let at = |name: &str| temporary.path().join(name);
+        let killed = at("l4sllm-unpacked-killed");
+        std::fs::create_dir_all(killed.join("policies")).unwrap();
+        std::fs::create_dir(at("l4sllm-out")).unwrap();
+        std::fs::write(at("l4sllm-unpacked-file"), "").unwrap();
+        std::os::unix::fs::symlink("l4sllm-out", at("l4sllm-unpacked-link")).unwrap();
+        let used = unpack(temporary.path()).unwrap();
+        let now = SystemTime::now();
+        let entries = || temporary.path().read_dir().unwrap().count();
+        // Too young to be stale.
+        remove_stale(temporary.path(), now);
+        assert_eq!(entries(), 5);
+        remove_stale(temporary.path(), now + 2 * STALE);
+        assert!(!killed.exists());
+        assert!(used.root.path().join("scenarios/paper.toml").exists());
+        assert_eq!(entries(), 4);
+        let path = used.root.path().to_owned();
+        drop(used);
+        assert!(!path.exists());
     }
 
     /// A directory with a scenario's name is not a scenario; a file is.
