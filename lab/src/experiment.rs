@@ -123,6 +123,7 @@ impl Lab<'_> {
         facts.lab = Some(LabFacts {
             kernel: self.host.kernel.clone(),
             iperf: self.host.iperf.clone(),
+            machines: None,
         });
         facts
     }

@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use l4sllm_testbed::result::FlowRow;
+use l4sllm_testbed::result::{FlowMeta, FlowRow};
+use l4sllm_testbed::scenario::Scenario;
 
 use crate::traffic::{Kind, Sender};
 
@@ -52,6 +53,33 @@ fn common(sender: &Sender, sample_ns: u64) -> Vec<String> {
     ["--json", "--port", &port, "--interval", &interval]
         .map(str::to_owned)
         .to_vec()
+}
+
+/// Both ends' reports on a flow.
+pub(crate) struct Reports {
+    pub client: Log,
+    pub server: Log,
+}
+
+impl Reports {
+    /// Adds goodput and retransmissions to `flow`, and the sender's samples to
+    /// `samples`. The first data arrived at the queue at `first_ns`.
+    pub(crate) fn add(
+        &self,
+        sender: &Sender,
+        first_ns: u64,
+        scenario: &Scenario,
+        flow: &mut FlowMeta,
+        samples: &mut Vec<FlowRow>,
+    ) {
+        let received_ns = first_ns + sender.delay.forward_ns;
+        let second = |ns: u64| (ns as f64 - received_ns as f64) / 1e9;
+        let end_ns = flow.end_ns.min(scenario.duration_ns);
+        let (from_s, to_s) = (second(scenario.warmup_ns), second(end_ns));
+        flow.goodput_bytes += self.server.bytes_within(from_s, to_s);
+        flow.retransmits += self.client.retransmits();
+        samples.extend(self.client.rows(sender.reported, first_ns));
+    }
 }
 
 /// Report on one connection.

@@ -14,6 +14,7 @@
 //! removed by [`clean`], which every start calls.
 
 pub mod compare;
+pub mod convert;
 mod daemon;
 pub mod drill;
 mod error;

@@ -23,7 +23,7 @@ use rustix::process::Signal;
 use serde::Serialize;
 
 use crate::host::find;
-use crate::iperf::Log;
+use crate::iperf::{Log, Reports};
 use crate::topology::MTU;
 use crate::{
     Daemon, Host, LabError, Process, Recorder, RoundTrips, Sender, Topology, ping, senders, tool,
@@ -95,7 +95,7 @@ impl Job<'_> {
         let delays = |sender: &Sender| (sender.port, sender.delay);
         let delays: HashMap<u16, Delay> = senders.iter().map(delays).collect();
 
-        let window = self.window(seed);
+        let window = window(self.scenario, seed);
         let writer = dir.begin(&self.arm.name, self.repetition, window, other as usize + 1)?;
         let mut forwarder =
             Forwarder::repeating(self.scenario, self.repetition, queue, MTU.into(), now_ns());
@@ -169,19 +169,6 @@ impl Job<'_> {
         Ok(servers)
     }
 
-    fn window(&self, seed: u64) -> Window {
-        let rate = self.scenario.link_rate(seed);
-        let steps = rate.steps().iter().map(|step| RateStep {
-            from_ns: step.from_ns,
-            bits_per_s: step.bits_per_s,
-        });
-        Window {
-            start_ns: self.scenario.warmup_ns,
-            end_ns: self.scenario.duration_ns,
-            capacity: steps.collect(),
-        }
-    }
-
     /// Checks the counters and writes everything.
     fn finish(
         &self,
@@ -246,7 +233,7 @@ impl Job<'_> {
             start_ns,
             end_ns,
             capacity,
-        } = self.window(seed);
+        } = window(self.scenario, seed);
         let queue = ended.report.measured.queue;
         let seconds = self.scenario.duration_ns as f64 / 1e9;
         RunMeta {
@@ -261,12 +248,38 @@ impl Job<'_> {
                 dropped: queue.dropped,
                 queued: ended.report.measured.queued,
             },
-            records: ended.records(),
+            records: records(ended.status.as_ref()),
             overrides: ended.overrides(),
             refusals: ended.refusals(),
             virtual_s: seconds,
             wall_s: seconds,
         }
+    }
+}
+
+/// Messages of the daemon's stream. The device counts those of each reader for that
+/// reader alone, so these are the daemon's own counters.
+pub(crate) fn records(status: Option<&Status>) -> Records {
+    let counters = status.map(|status| status.counters).unwrap_or_default();
+    Records {
+        written: counters.messages + counters.lost,
+        read: counters.messages,
+        lost: counters.lost,
+        waiting: 0,
+    }
+}
+
+/// The measured time of a repetition, and the link's capacity.
+pub(crate) fn window(scenario: &Scenario, seed: u64) -> Window {
+    let rate = scenario.link_rate(seed);
+    let steps = rate.steps().iter().map(|step| RateStep {
+        from_ns: step.from_ns,
+        bits_per_s: step.bits_per_s,
+    });
+    Window {
+        start_ns: scenario.warmup_ns,
+        end_ns: scenario.duration_ns,
+        capacity: steps.collect(),
     }
 }
 
@@ -279,19 +292,6 @@ struct Ended {
 }
 
 impl Ended {
-    /// Messages of the daemon's stream. The device counts those of each reader
-    /// for that reader alone, so these are the daemon's own counters.
-    fn records(&self) -> Records {
-        let counters = self.status.as_ref().map(|status| status.counters);
-        let counters = counters.unwrap_or_default();
-        Records {
-            written: counters.messages + counters.lost,
-            read: counters.messages,
-            lost: counters.lost,
-            waiting: 0,
-        }
-    }
-
     fn overrides(&self) -> Overrides {
         self.stats
             .as_deref()
@@ -471,8 +471,7 @@ impl Live<'_> {
             let Some(client) = &self.clients[at] else {
                 continue;
             };
-            let mut logs = Vec::new();
-            for (role, program) in [("client", client), ("server", &self.servers[at])] {
+            let report = |role, program: &Process| {
                 let name = file(sender, role);
                 let json = program.output();
                 let log = Log::parse(&json)
@@ -481,18 +480,17 @@ impl Live<'_> {
                     return Err(program.failure(error));
                 }
                 self.writer.attach(&format!("{name}.json"), &json)?;
-                logs.push(log);
-            }
+                Ok(log)
+            };
+            let reports = Reports {
+                client: report("client", client)?,
+                server: report("server", &self.servers[at])?,
+            };
             let Some(first_ns) = self.first_ns[at] else {
                 continue;
             };
             let flow = &mut flows[sender.reported as usize];
-            let received_ns = first_ns + sender.delay.forward_ns;
-            let second = |ns: u64| (ns as f64 - received_ns as f64) / 1e9;
-            let end_ns = flow.end_ns.min(scenario.duration_ns);
-            flow.goodput_bytes += logs[1].bytes_within(second(scenario.warmup_ns), second(end_ns));
-            flow.retransmits += logs[0].retransmits();
-            samples.extend(logs[0].rows(sender.reported, first_ns));
+            reports.add(sender, first_ns, scenario, flow, &mut samples);
         }
         samples.retain(|row| row.time_ns < scenario.duration_ns);
         samples.sort_by_key(|row| row.time_ns);

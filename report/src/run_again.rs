@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::figure::escape;
 use l4sllm_model::text::shell_word;
-use l4sllm_testbed::result::Facts;
+use l4sllm_testbed::result::{Facts, MachinesFacts};
 
 /// Explains how to run it again: the command, its prerequisites, and the
 /// scenario.
@@ -50,7 +50,9 @@ fn repeatability(facts: &Facts) -> String {
                  times differ."
             .to_owned(),
         Some(lab) => format!(
-            "Real packets of Linux {} and {}: no two repetitions are the same.",
+            "Real packets of {}{} and {}: no two repetitions are the same.",
+            // Names of the testbed's systems are complete.
+            if lab.machines.is_some() { "" } else { "Linux " },
             escape(&lab.kernel),
             escape(&lab.iperf)
         ),
@@ -65,6 +67,10 @@ pub(super) fn command(facts: &Facts) -> Option<String> {
         None if facts.scenario_toml.is_empty() => return None,
         None => here_document(facts),
     };
+    let machines = facts.lab.as_ref().and_then(|lab| lab.machines.as_ref());
+    if let Some(machines) = machines {
+        return Some(before + &testbed_run(facts, machines, &scenario));
+    }
     let arms: Vec<&str> = facts.arms.iter().map(|arm| arm.name.as_str()).collect();
     Some(format!(
         "{before}l4sllm {} {scenario} \\\n    --out {} \\\n    --arms {}{} \\\n    \
@@ -81,6 +87,25 @@ pub(super) fn command(facts: &Facts) -> Option<String> {
         facts.duration_ns as f64 / 1e9,
         facts.seed,
     ))
+}
+
+/// The command for the testbed's machines, which has the scenario's seed.
+fn testbed_run(facts: &Facts, machines: &MachinesFacts, scenario: &str) -> String {
+    let intervals: Vec<String> = machines.intervals.iter().map(u32::to_string).collect();
+    let inventory = match machines.provider == "ssh" {
+        true => " --inventory machines.toml",
+        false => "",
+    };
+    format!(
+        "l4sllm testbed run {scenario} \\\n    --provider {}{inventory} --out {} \\\n    \
+         --arms {} --interval {} \\\n    --repetitions {} --duration {}s",
+        shell_word(&machines.provider),
+        shell_word(&format!("{}-again", facts.scenario)),
+        shell_word(&machines.arms.join(",")),
+        intervals.join(","),
+        facts.repetitions,
+        facts.duration_ns as f64 / 1e9,
+    )
 }
 
 /// Commands that write the scenario to a file, and the file's name.
@@ -179,6 +204,7 @@ mod tests {
         facts.lab = Some(l4sllm_testbed::result::LabFacts {
             kernel: "6.12 <b>".to_owned(),
             iperf: "iperf 3.18".to_owned(),
+            machines: None,
         });
         assert!(
             command(&facts)
@@ -191,6 +217,32 @@ mod tests {
             "{page}"
         );
         assert!(!page.contains("the same packets"), "{page}");
+    }
+
+    #[test]
+    fn a_run_on_machines_is_repeated_there() {
+        let mut facts = facts(&[("dualpi2", None), ("default-10", Some(10))], 3);
+        facts.scenario_file = Some("paper".to_owned());
+        facts.lab = Some(l4sllm_testbed::result::LabFacts {
+            kernel: "FreeBSD 14.1-RELEASE".to_owned(),
+            iperf: "iperf 3.17".to_owned(),
+            machines: Some(MachinesFacts {
+                provider: "ssh".to_owned(),
+                arms: ["plain", "default"].map(str::to_owned).to_vec(),
+                intervals: vec![10, 100],
+            }),
+        });
+        let arguments = arguments(&command(&facts).unwrap()).join(" ");
+        let start = "testbed run paper --provider ssh --inventory machines.toml --out ";
+        assert!(arguments.starts_with(start), "{arguments}");
+        let arms = " --arms plain,default --interval 10,100 --repetitions 3 --duration ";
+        assert!(arguments.contains(arms), "{arguments}");
+        assert!(!arguments.contains("--seed"), "{arguments}");
+        let page = run_again(&facts);
+        assert!(
+            page.contains("packets of FreeBSD 14.1-RELEASE and"),
+            "{page}"
+        );
     }
 
     #[test]

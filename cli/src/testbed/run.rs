@@ -1,5 +1,6 @@
 //! `l4sllm testbed run`: scenarios on the four machines.
 
+mod result;
 mod script;
 
 use std::fs;
@@ -12,15 +13,17 @@ use clap::Args;
 use l4sllm_machines::{Inventory, Repetition, Role};
 use l4sllm_model::files::Claim;
 use l4sllm_model::text::shown;
+use l4sllm_testbed::result::MachinesFacts;
 use l4sllm_testbed::scenario::Scenario;
 use serde_json::json;
 
 use super::{Options, perform, plan};
-use crate::output::{Done, bail_usage, note};
+use crate::output::{Done, bail_usage, note, outln};
 use crate::{duration, shipped};
+use result::Conversion;
 use script::{Arm, Extras, Place};
 
-/// Run scenarios on the machines, and store the files of every repetition.
+/// Run scenarios on the machines, and write result directories and reports.
 ///
 /// Each repetition creates the scenario's bottleneck on the router, starts l4sllmd
 /// there in arms with a controller, and sends with iperf3 from the clients to the
@@ -28,6 +31,10 @@ use script::{Arm, Extras, Place};
 /// DIR/SCENARIO/ARM/NUMBER: the router's records, the JSON of iperf3, the queue's
 /// counters, and every command. A repetition's directory appears when it is complete,
 /// and existing ones are kept, so the command can be repeated after it was killed.
+///
+/// Each stored repetition is converted to the result directory DIR/SCENARIO/result, like
+/// that of `l4sllm run`. Records have no flow, so a capture of the router's link to the
+/// server assigns them; dropped packets belong to the flow `other`.
 ///
 /// Supported are links of constant rate and delay, and two clients. Arms: plain and
 /// tuned (DualPI2), adaptive, or a policy that is installed on the router: context,
@@ -163,9 +170,12 @@ impl RunArgs {
         } else {
             self.repetitions
         };
+        let machines = self.machines();
+        let mut conversion = Conversion::new(scenario, arms, repetitions, machines, &dir);
         for number in 0..repetitions {
             for arm in arms {
                 if Done::of(cancel) == Done::Interrupted {
+                    conversion.finish()?;
                     return Ok(());
                 }
                 let repetition = self.repetition(scenario, arm, number, place)?;
@@ -181,9 +191,23 @@ impl RunArgs {
                     Ok(())
                 })
                 .with_context(|| what.clone())?;
+                if !self.options.dry_run {
+                    conversion.add(arm, number, &out)?;
+                }
             }
         }
+        if let Some(report) = conversion.finish()? {
+            outln!("{}", shown(&report))?;
+        }
         Ok(())
+    }
+
+    fn machines(&self) -> MachinesFacts {
+        MachinesFacts {
+            provider: self.options.provider.name().to_owned(),
+            arms: self.arms.clone(),
+            intervals: self.interval.iter().map(|number| number.get()).collect(),
+        }
     }
 }
 

@@ -52,15 +52,21 @@ pub(super) fn of_arm(
     warnings
 }
 
-/// Flows that sent nothing in any repetition, in order.
+/// Flows that sent nothing in any repetition, in order: neither packets at the
+/// bottleneck, which may be of unknown flows, nor payload. Flows without running time
+/// are none: they stand for packets of no flow.
 fn silent_flows<'a>(repetitions: &[&'a Totals]) -> Vec<&'a str> {
-    let Some((first, others)) = repetitions.split_first() else {
+    let Some((first, _)) = repetitions.split_first() else {
         return Vec::new();
     };
     let flows = first.flows.iter().enumerate();
-    let silent = flows.filter(|(index, flow)| {
-        let others = others.iter().filter_map(|totals| totals.flows.get(*index));
-        flow.count.packets + others.map(|flow| flow.count.packets).sum::<u64>() == 0
+    let silent = flows.filter(|(index, _)| {
+        let own = repetitions.iter();
+        let own: Vec<_> = own.filter_map(|totals| totals.flows.get(*index)).collect();
+        own.iter().any(|flow| flow.active_s > 0.0)
+            && own
+                .iter()
+                .all(|flow| flow.count.packets == 0 && flow.goodput_bits == 0.0)
     });
     silent.map(|(_, flow)| flow.name.as_str()).collect()
 }

@@ -49,6 +49,20 @@ pub struct LabFacts {
     pub kernel: String,
     /// Version of iperf3.
     pub iperf: String,
+    /// The testbed's machines; none if it was one host (`l4sllm lab run`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machines: Option<MachinesFacts>,
+}
+
+/// The command of a run on the testbed's machines (`l4sllm testbed run`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachinesFacts {
+    /// Provider of the machines: `qemu`, `ssh`.
+    pub provider: String,
+    /// Words of `--arms`.
+    pub arms: Vec<String>,
+    /// Numbers of `--interval`.
+    pub intervals: Vec<u32>,
 }
 
 /// Conventional names of plain and tuned DualPI2 in scenarios.

@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
+use l4sllm_abi::Params;
+use l4sllm_lab::convert::{COUNTERS, COUNTERS_BEFORE, DAEMON, DEPARTURES, RECORDS};
 use l4sllm_lab::{Host, Kind, Os, Sender, configuration, iperf, senders};
 use l4sllm_machines::{Group, Program, Repetition, Role};
 use l4sllm_testbed::net::Link;
@@ -29,7 +31,8 @@ pub struct Arm {
     pub name: String,
     /// Profile of the queue's parameters.
     profile: &'static str,
-    control: Option<Control>,
+    /// What decides in it; a policy's path is that on the router.
+    pub control: Option<Control>,
 }
 
 impl Arm {
@@ -69,6 +72,14 @@ impl Arm {
         };
         Ok(intervals.iter().map(of_interval).collect())
     }
+
+    /// Parameters of its profile.
+    pub fn params(&self) -> Params {
+        match self.profile {
+            "tuned" => Params::tuned(),
+            _ => Params::default(),
+        }
+    }
 }
 
 /// Facts about the machines.
@@ -107,8 +118,16 @@ pub fn repetition(
         ..Repetition::default()
     };
     repetition.settings.push((Role::Server, server_settings()));
-    let mut router = vec![program("records", Duration::ZERO, &["cat", "/dev/l4sllm"])];
-    let mut check = Vec::new();
+    let mut router = vec![
+        program(
+            RECORDS.trim_end_matches(".out"),
+            Duration::ZERO,
+            &["cat", "/dev/l4sllm"],
+        ),
+        departures(place),
+    ];
+    // tcpdump writes the file's header when it captures.
+    let mut check = format!("test -s {DEPARTURES}");
     if let Some(control) = &arm.control {
         let config = configuration(
             "path = \"/dev/l4sllm\"",
@@ -129,7 +148,9 @@ pub fn repetition(
             Duration::ZERO,
             &["l4sllmd", "--config", "l4sllmd.toml"],
         ));
-        check = shell("l4sllm status --format json | grep -Eq '\"state\": ?\"running\"'");
+        check += " && l4sllm status --format json | grep -Eq '\"state\": ?\"running\"'";
+        let before = format!("sysctl net.inet.l4sllm.stats >l4sllm-run/{COUNTERS_BEFORE}");
+        repetition.settings.push((Role::Router, shell(&before)));
     }
     if extras.pcap {
         let capture = [
@@ -146,7 +167,7 @@ pub fn repetition(
     }
     let router = Group {
         programs: router,
-        check,
+        check: shell(&check),
     };
     repetition.receivers.push((Role::Router, router));
     let server = receivers(scenario, &flows, extras);
@@ -158,7 +179,8 @@ pub fn repetition(
     Ok(repetition)
 }
 
-fn freebsd() -> Host {
+/// The image's machines.
+pub fn freebsd() -> Host {
     Host {
         os: Os::FreeBsd,
         controls: CONTROLS.map(str::to_owned).to_vec(),
@@ -227,6 +249,27 @@ fn queue(scenario: &Scenario, arm: &Arm, place: &Place) -> Vec<String> {
          ipfw -q add 65000 allow ip from any to any",
         back = rtt_ms - there,
     ))
+}
+
+/// Captures the headers of the packets that leave toward the server, which assign
+/// records to flows: link, IP and ports.
+fn departures(place: &Place) -> Program {
+    let command = [
+        "tcpdump",
+        "-Q",
+        "out",
+        "-i",
+        &place.interface,
+        "-s",
+        "68",
+        "-B",
+        "512",
+        "-U",
+        "-w",
+        DEPARTURES,
+        "ip or ip6",
+    ];
+    program("departures", Duration::ZERO, &command)
 }
 
 /// The server accepts ECN, and sends acknowledgements of accurate ECN.
@@ -354,7 +397,7 @@ fn siftr() -> Program {
 fn counters(arm: &Arm) -> Vec<(Role, String, Vec<String>)> {
     let variables = "sysctl net.inet.l4sllm net.inet.ip.dummynet.dualpi2";
     let mut list = vec![
-        ("sysctl.txt", shell(variables)),
+        (COUNTERS, shell(variables)),
         ("rules.txt", shell("ipfw -a list")),
         ("schedulers.txt", shell("ipfw sched show")),
         ("pipes.txt", shell("ipfw pipe show")),
@@ -364,7 +407,7 @@ fn counters(arm: &Arm) -> Vec<(Role, String, Vec<String>)> {
         ),
     ];
     if arm.control.is_some() {
-        list.push(("daemon.json", shell("l4sllm status --format json")));
+        list.push((DAEMON, shell("l4sllm status --format json")));
     }
     let on_router = |(file, command): (&str, _)| (Role::Router, file.to_owned(), command);
     list.into_iter().map(on_router).collect()
