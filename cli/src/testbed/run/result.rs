@@ -76,8 +76,7 @@ impl<'a> Conversion<'a> {
                 }
                 Err(error) => {
                     self.failures += 1;
-                    let error = anyhow::Error::from(error);
-                    errln!("error: {name}, {arm}, repetition {number}: {error:#}");
+                    errln!("error: {name}, {arm}, repetition {number}: {error}");
                 }
             }
         }
