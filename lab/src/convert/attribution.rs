@@ -175,10 +175,10 @@ mod tests {
             "forwarded packet 2 has 1500 bytes in the records and 1400 in the capture"
         );
         assert!(rows.rows.iter().all(|row| row.flow == OTHER));
-        let mut many = departures(&[1500; 100], &[]);
+        let mut many = departures(&[1500; 200], &[]);
         assert_eq!(
             flows(&mut many, &[(1500, 5201); 20]).unwrap_err(),
-            "100 packets were forwarded, and 20 captured"
+            "200 packets were forwarded, and 20 captured"
         );
     }
 }
