@@ -11,7 +11,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use l4sllm_testbed::result::{
-    FlowMeta, FlowRow, PacketRow, Packets, ResultDir, Rows, RunMeta, RunWriter,
+    FlowMeta, FlowRow, NO_FLOW, PacketRow, Packets, ResultDir, Rows, RunMeta, RunWriter,
 };
 use l4sllm_testbed::scenario::{Plan, Scenario};
 use l4sllmd::status::Status;
@@ -234,7 +234,7 @@ fn clip(rows: &mut Vec<PacketRow>, began_ns: u64, duration_ns: u64) -> Packets {
 fn other_flow(scenario: &Scenario) -> FlowMeta {
     FlowMeta {
         name: OTHER.to_owned(),
-        cc: "unknown".to_owned(),
+        cc: NO_FLOW.to_owned(),
         queue: 0,
         start_ns: scenario.duration_ns,
         end_ns: scenario.duration_ns,

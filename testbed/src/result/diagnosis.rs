@@ -1,5 +1,6 @@
 //! Detects meaningless runs.
 
+use super::NO_FLOW;
 use super::statistics::{Distributions, Totals};
 use super::warnings::{FLOW_NEVER_STARTED, QUEUE_NEVER_BUILT, Warning};
 
@@ -53,20 +54,16 @@ pub(super) fn of_arm(
 }
 
 /// Flows that sent nothing in any repetition, in order: neither packets at the
-/// bottleneck, which may be of unknown flows, nor payload. Flows without running time
-/// are none: they stand for packets of no flow.
+/// bottleneck, which may be of unknown flows, nor payload.
 fn silent_flows<'a>(repetitions: &[&'a Totals]) -> Vec<&'a str> {
     let Some((first, _)) = repetitions.split_first() else {
         return Vec::new();
     };
     let flows = first.flows.iter().enumerate();
-    let silent = flows.filter(|(index, _)| {
+    let silent = flows.filter(|(index, flow)| {
         let own = repetitions.iter();
-        let own: Vec<_> = own.filter_map(|totals| totals.flows.get(*index)).collect();
-        own.iter().any(|flow| flow.active_s > 0.0)
-            && own
-                .iter()
-                .all(|flow| flow.count.packets == 0 && flow.goodput_bits == 0.0)
+        let mut own = own.filter_map(|totals| totals.flows.get(*index));
+        flow.cc != NO_FLOW && own.all(|flow| flow.count.packets == 0 && flow.goodput_bits == 0.0)
     });
     silent.map(|(_, flow)| flow.name.as_str()).collect()
 }

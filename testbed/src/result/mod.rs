@@ -118,12 +118,15 @@ pub struct RateStep {
     pub bits_per_s: u64,
 }
 
+/// Congestion control of a [`FlowMeta`] that stands for packets of no known flow.
+pub const NO_FLOW: &str = "unknown";
+
 /// One flow of a repetition.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowMeta {
     /// Name in the scenario, with a number if there are several.
     pub name: String,
-    /// Congestion control, as the scenario spells it.
+    /// Congestion control, as the scenario spells it, or [`NO_FLOW`].
     pub cc: String,
     /// Queue that it uses: 0 classic, 1 L4S (`L4S_QUEUE_*`).
     pub queue: u8,

@@ -82,7 +82,7 @@ pub(super) struct FlowCount {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct FlowSample {
     pub name: String,
-    cc: String,
+    pub(super) cc: String,
     queue: u8,
     fair: bool,
     pub goodput_bits: f64,
