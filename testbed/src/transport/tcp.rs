@@ -307,11 +307,12 @@ impl TcpSender {
         self.recovery.is_some_and(|recovery| !recovery.timeout)
     }
 
-    /// Reduces the window, at once or in proportion to deliveries.
+    /// Reduces the window, at once or in proportion to deliveries. With nothing in
+    /// flight there will be no deliveries.
     fn reduce(&mut self, by: impl FnOnce(&mut dyn CongestionControl)) {
         let prior = self.cc.allowance();
         by(&mut *self.cc);
-        if self.proportional {
+        if self.proportional && self.board.in_flight() > 0 {
             self.reduction = Some(RateReduction::new(prior, self.cc.allowance()));
         }
     }

@@ -3,8 +3,8 @@
 use l4sllm_abi::Ecn;
 
 use crate::transport::harness::*;
-use crate::transport::segment::{Body, MSS};
-use crate::transport::{Cc, FlowConfig, Segment};
+use crate::transport::segment::{Body, EcnCounts, MSS};
+use crate::transport::{Cc, Chunks, Endpoint, FlowConfig, Segment, Sender, sender};
 
 const RTT: u64 = 20 * MS;
 
@@ -183,5 +183,49 @@ fn alpha_is_the_marked_share() {
         }
         let mean = sum / f64::from(samples);
         assert!((mean / 0.05 - 1.0).abs() < 0.1, "{cc}: {mean}");
+    }
+}
+
+/// A duplicate acknowledgement, such as that of an unnecessary probe, may be the first
+/// with ECE, when everything has been acknowledged. The window shrinks, and the next
+/// chunk is sent.
+#[test]
+fn an_echo_with_nothing_in_flight_does_not_stop_a_sender() {
+    let chunk = 5 * u64::from(MSS);
+    for prr in [false, true] {
+        let mut sender = sender(&FlowConfig {
+            prr,
+            chunks: Some(Chunks {
+                bytes: chunk,
+                every_ns: SECOND,
+            }),
+            ..config(Cc::Cubic)
+        });
+        let sent = |sender: &mut Sender, now_ns: u64| {
+            sender.on_timer(now_ns);
+            std::iter::from_fn(|| sender.poll_transmit(now_ns)).count()
+        };
+        let acknowledge = |sender: &mut Sender, now_ns: u64, ece: bool| {
+            let body = Body::Ack {
+                cumulative: chunk,
+                sack: Default::default(),
+                ece,
+                counts: EcnCounts::default(),
+                echo_ns: 0,
+            };
+            let segment = Segment {
+                flow: 1,
+                bytes: 60,
+                ecn: Ecn::NotEct,
+                sent_ns: now_ns,
+                body,
+            };
+            sender.on_segment(now_ns, &segment);
+        };
+        assert_eq!(sent(&mut sender, 0), 5, "prr {prr}");
+        acknowledge(&mut sender, 20 * MS, false);
+        acknowledge(&mut sender, 30 * MS, true);
+        assert_eq!(sender.stats().ecn_events, 1, "prr {prr}");
+        assert_eq!(sent(&mut sender, SECOND), 5, "prr {prr}");
     }
 }
