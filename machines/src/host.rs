@@ -153,9 +153,8 @@ impl Host for System {
     }
 
     fn write(&mut self, path: &Path, contents: &[u8]) -> Result<(), Error> {
-        let new = path.with_extension("new");
-        fs::write(&new, contents).map_err(|error| failed(&new, "cannot be written", error))?;
-        fs::rename(&new, path).map_err(|error| failed(path, "cannot be replaced", error))
+        l4sllm_model::files::replace(path, contents)
+            .map_err(|error| failed(path, "cannot be written", error))
     }
 
     fn rename(&mut self, from: &Path, to: &Path) -> Result<(), Error> {
