@@ -55,10 +55,11 @@ const GROWTH: usize = 1 << 20;
 /// A behaviour, and the counter that shows it.
 type Case = (&'static str, Mode, fn(&Counters) -> u64);
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 13] = [
     ("never answers", Mode::Never, |c| c.abandoned),
     ("answers late", Mode::Late, |c| c.late),
     ("fails", Mode::Fails, |c| c.failed),
+    ("is overloaded", Mode::Overloaded, |c| c.failed),
     ("has other names", Mode::Name, |c| c.invalid),
     ("has another type", Mode::Type, |c| c.invalid),
     ("has another shape", Mode::Shape, |c| c.invalid),
@@ -174,4 +175,23 @@ fn hostile_servers_leave_the_queue_to_the_fallback() {
     assert!(growth < GROWTH, "{growth} bytes more after another round");
     let counters = client.counters();
     assert!(counters.connects > 3 && counters.missed > 3, "{counters:?}");
+}
+
+#[test]
+fn an_overloaded_server_keeps_its_connections() {
+    let policy = on_summaries();
+    let hostile = Hostile::start(&policy);
+    let client = client(options(hostile.address, "periods"), &policy);
+    connected(&client);
+    let mut queue = Queue::new(client.clone());
+    queue.recovers("the start");
+    let before = client.counters();
+    hostile.set(Mode::Overloaded);
+    until("refusals", || {
+        queue.interval();
+        (client.counters().failed >= before.failed + 5).then_some(())
+    });
+    hostile.set(Mode::Honest);
+    queue.recovers("the end");
+    assert_eq!(client.counters().connects, before.connects);
 }

@@ -100,6 +100,18 @@ pub(super) enum CallError {
 }
 
 impl CallError {
+    /// Whether the server refused this request for lack of resources or time. A new
+    /// connection of each router would add to its load.
+    pub(super) fn is_overload(&self) -> bool {
+        let CallError::Status(status) = self else {
+            return false;
+        };
+        matches!(
+            status.code(),
+            Code::ResourceExhausted | Code::DeadlineExceeded
+        )
+    }
+
     /// Whether the status is this side's, about a response that is too long or not of
     /// the protocol.
     pub(super) fn is_answer(status: &Status) -> bool {

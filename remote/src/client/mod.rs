@@ -200,8 +200,12 @@ async fn call(
         }
         Some(Err(error)) => {
             count.failed(&error);
-            // Any failure causes a new connection, and another check of the metadata.
-            link.fail(error);
+            // Any other failure causes a new connection, and another check of the
+            // metadata.
+            match error.is_overload() {
+                true => link.count_answer(),
+                false => link.fail(error),
+            }
             ticket.end();
         }
     }

@@ -27,6 +27,8 @@ pub enum Mode {
     Never,
     Late,
     Fails,
+    /// Refuses requests for lack of resources.
+    Overloaded,
     Name,
     Type,
     Shape,
@@ -144,6 +146,7 @@ impl Service {
             Mode::Honest => {}
             // Late and Never are handled by the caller.
             Mode::Late | Mode::Never | Mode::Closes | Mode::Garbage | Mode::Metadata => {}
+            Mode::Overloaded => return Err(Status::resource_exhausted("too many windows wait")),
             Mode::Fails => return Err(Status::internal("out of memory\n\x1b[31m")),
             Mode::Name => output.name = "results".into(),
             Mode::Type => output.datatype = "FP64".into(),
