@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::io::{ErrorKind, Read};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +51,26 @@ fn answers(client: &Client) -> bool {
         Progress::Ended => Some(false),
         Progress::Waiting | Progress::Overdue => None,
     })
+}
+
+#[test]
+fn a_peer_without_a_tls_handshake_is_disconnected() {
+    let serving = secured(None);
+    let mut silent = TcpStream::connect(serving.address).unwrap();
+    silent
+        .set_read_timeout(Some(Duration::from_secs(60)))
+        .unwrap();
+    // The end of the stream, or a reset.
+    let mut byte = [0];
+    let ended = match silent.read(&mut byte) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() == ErrorKind::ConnectionReset,
+    };
+    assert!(ended);
+    assert!(answers(&client(
+        over_tls(&serving, "localhost"),
+        &on_summaries()
+    )));
 }
 
 #[test]

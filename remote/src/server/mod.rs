@@ -26,6 +26,9 @@ use service::{Bearer, Service};
 /// A peer that answers no ping for this time is gone; pings are sent this often.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
+/// Time for a TLS handshake: a peer that connects and is silent holds a descriptor.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
 /// Maximum number of requests that a connection may have in flight. A router has one
 /// for each scheduler instance, at most 1024 by default.
 const STREAMS: u32 = 1024;
@@ -154,7 +157,8 @@ impl Server {
             .max_concurrent_streams(STREAMS);
         if let Some((certificate, key)) = &self.security.tls {
             let identity = Identity::from_pem(certificate, key);
-            transport = transport.tls_config(ServerTlsConfig::new().identity(identity))?;
+            let tls = ServerTlsConfig::new().identity(identity);
+            transport = transport.tls_config(tls.timeout(HANDSHAKE))?;
         }
         let counters = self.service.counters();
         let service = GrpcInferenceServiceServer::new(self.service)
