@@ -478,7 +478,8 @@ override_take(struct l4s_share *s, uint32_t share, uint64_t decisions)
  * of DualPI2 in the same queue that an override prevented, and otherwise counts
  * against the share.  So a policy may move marks, also many of them, but adds
  * only the share.  The queues have separate credit, because DualPI2 marks L4S
- * packets far more often than classic ones (RFC 9332, section 2.1).
+ * packets far more often than classic ones (RFC 9332, section 2.1).  Credit
+ * does not expire, but is at most L4S_SHARE_BURST marks per queue.
  */
 static bool
 override_take_mark(struct l4s_overrides *o, uint8_t queue, uint64_t decisions)
