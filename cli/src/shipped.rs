@@ -30,8 +30,8 @@ struct Unpacked {
     _locked: File,
 }
 
-/// Beginning of its name. Nobody else uses it, so directories of killed processes
-/// can be removed.
+/// Beginning of its name, which only this program uses: it removes the directories
+/// of killed processes.
 const PREFIX: &str = "l4sllm-unpacked-";
 
 /// Age from which an unlocked directory belongs to no process: a younger one may

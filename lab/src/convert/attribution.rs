@@ -53,7 +53,7 @@ pub(super) fn attribute(
 /// `whole`: both lists end together.
 ///
 /// # Errors
-/// There is none; with the first difference of unshifted lists.
+/// No shift fits; names the first difference of the unshifted lists.
 fn match_from_start(
     bytes: &[u32],
     on_link: &[u32],

@@ -53,8 +53,8 @@ pub(super) fn of_arm(
     warnings
 }
 
-/// Flows that sent nothing in any repetition, in order: neither packets at the
-/// bottleneck, which may be of unknown flows, nor payload.
+/// Flows that sent nothing in any repetition, in order. Packets at the bottleneck may
+/// be of unknown flows, so the payload counts too.
 fn silent_flows<'a>(repetitions: &[&'a Totals]) -> Vec<&'a str> {
     let Some((first, _)) = repetitions.split_first() else {
         return Vec::new();

@@ -118,7 +118,7 @@ pub struct RateStep {
     pub bits_per_s: u64,
 }
 
-/// Congestion control of a [`FlowMeta`] that stands for packets of no known flow.
+/// Congestion control of the [`FlowMeta`] to which packets of unknown flows belong.
 pub const NO_FLOW: &str = "unknown";
 
 /// One flow of a repetition.

@@ -307,7 +307,7 @@ impl TcpSender {
         self.recovery.is_some_and(|recovery| !recovery.timeout)
     }
 
-    /// Reduces the window, at once or in proportion to deliveries. With nothing in
+    /// Reduces the window, at once or in proportion to deliveries. Without data in
     /// flight there will be no deliveries.
     fn reduce(&mut self, by: impl FnOnce(&mut dyn CongestionControl)) {
         let prior = self.cc.allowance();

@@ -31,7 +31,7 @@ pub struct Arm {
     pub name: String,
     /// Profile of the queue's parameters.
     profile: &'static str,
-    /// What decides in it; a policy's path is that on the router.
+    /// Engine that decides in it; a policy's path is that on the router.
     pub control: Option<Control>,
 }
 

@@ -275,8 +275,7 @@ fn idle_time_counts_only_with_a_long_lived_flow() {
     near(points.beta_hz, 3.2 * 4.0, 1e-3);
 }
 
-/// Nobody knows yet whether the first flow is a long one, and its slow start must
-/// not end early.
+/// The first flow may be a long one, and its slow start must not end early.
 #[test]
 fn after_the_start_and_after_silence_idle_time_counts_for_four_seconds() {
     let mut link = Link::new(AdaptiveConfig::balanced());

@@ -190,7 +190,7 @@ fn alpha_is_the_marked_share() {
 /// with ECE, when everything has been acknowledged. The window shrinks, and the next
 /// chunk is sent.
 #[test]
-fn an_echo_with_nothing_in_flight_does_not_stop_a_sender() {
+fn an_echo_without_data_in_flight_does_not_stop_a_sender() {
     let chunk = 5 * u64::from(MSS);
     for prr in [false, true] {
         let mut sender = sender(&FlowConfig {
