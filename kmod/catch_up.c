@@ -25,6 +25,8 @@ static L4S_SLOW void instance_follow_ceiling(struct l4s_instance *,
 static inline uint8_t instance_ceiling_status(bool above);
 static L4S_SLOW void instance_summarize(struct l4s_instance *, uint64_t now);
 static void	instance_take_bounds(struct l4s_instance *, uint64_t now);
+static bool	instance_take_student(struct l4s_instance *);
+static void	instance_ask_student(struct l4s_instance *, uint64_t now);
 static void	instance_reconfigure(struct l4s_instance *);
 static void	instance_take_params(struct l4s_instance *, uint64_t now);
 static void	instance_weigh_flows(struct l4s_instance *, uint64_t now);
@@ -125,22 +127,46 @@ instance_look_later(struct l4s_instance *inst)
 	l4s_overrides_look_at(&inst->overrides, when);
 }
 
-/* Ends a summary. */
+/* Ends a summary: writes it, and passes it to the student. */
 static void
 instance_summarize(struct l4s_instance *inst, uint64_t now)
 {
 	const struct l4s_overrides *o = &inst->overrides;
+	struct l4s_student_slot *student = inst->student;
+	const struct l4s_summary *summary;
 	const struct l4s_fold_end end = {
 		.override_id = o->active ? o->current.id : 0,
 		.status = o->status |
 		    instance_ceiling_status(instance_above_ceiling(inst, now)),
 	};
 
+	summary = l4s_fold_end(&inst->fold, &inst->queue, &inst->counters,
+	    &end, inst->sched, inst->instance, now);
 	if (inst->rings != NULL)
-		l4s_fold_close(&inst->fold, &inst->rings[L4S_RING_SUMMARIES],
-		    &inst->queue, &inst->counters, &end, inst->sched, inst->instance,
-		    now);
+		l4s_fold_write(&inst->fold, &inst->rings[L4S_RING_SUMMARIES]);
+	if (student != NULL && l4s_student_add(&student->state, summary,
+	    student->net.header.period_ns, inst->idle_budget))
+		instance_ask_student(inst, now);
+	l4s_fold_next(&inst->fold, &inst->queue, &inst->counters, now);
 	instance_look_later(inst);
+}
+
+/* A period of the student ended. */
+static void
+instance_ask_student(struct l4s_instance *inst, uint64_t now)
+{
+	const struct l4s_student_slot *student = inst->student;
+	struct l4s_override decision;
+
+	l4s_student_decide(&student->net, &student->state,
+	    &inst->queue.params, &inst->overrides.bounds, &decision);
+	decision.expires_ns = now +
+	    L4S_STUDENT_LIFE * student->net.header.period_ns;
+	L4S_COUNT(&inst->student_decisions, 1);
+	if (l4s_override_student(&inst->overrides, &inst->queue, &decision)) {
+		instance_reconfigure(inst);
+		instance_write_context(inst, now);
+	}
 }
 
 /*
@@ -161,6 +187,12 @@ instance_collect(struct l4s_instance *inst, uint64_t now)
 			instance_advance(inst, o->current.expires_ns, now);
 		changed = l4s_override_expire(o, d, now);
 	}
+	if (o->student_active && now >= o->student.expires_ns) {
+		if (o->student_steering && o->student.expires_ns > inst->now)
+			instance_advance(inst, o->student.expires_ns, now);
+		if (l4s_override_expire_student(o, d, now))
+			changed = true;
+	}
 	if (now >= o->due)
 		l4s_instance_watch(inst, now);
 	pending = L4S_LOAD_ACQ(&o->pending);
@@ -171,11 +203,12 @@ instance_collect(struct l4s_instance *inst, uint64_t now)
 			changed = true;
 		if ((pending & L4S_PENDING_PARAMS) != 0) {
 			instance_take_params(inst, now);
-			if (o->steering)
-				dualpi2_steer(d, &o->current,
-				    o->current.steer_set);
+			l4s_override_resume(o, d);
 			changed = true;
 		}
+		if ((pending & L4S_PENDING_STUDENT) != 0 &&
+		    instance_take_student(inst))
+			changed = true;
 		if ((pending & L4S_PENDING_SUMMARIES) != 0)
 			instance_take_bounds(inst, now);
 		if ((pending & L4S_PENDING_EVENTS) != 0)
@@ -201,6 +234,28 @@ instance_take_bounds(struct l4s_instance *inst, uint64_t now)
 	l4s_unlock(&o->lock);
 	l4s_fold_configure(&inst->fold, &bounds, &inst->queue,
 	    &inst->counters, now);
+}
+
+/* Takes the posted student.  Returns true if set-points changed. */
+static bool
+instance_take_student(struct l4s_instance *inst)
+{
+	struct l4s_overrides *o = &inst->overrides;
+	struct l4s_student_slot *unused = NULL;
+	bool replaced;
+
+	l4s_lock(&o->lock);
+	inst->idle_budget = inst->posted_budget;
+	replaced = inst->student_posted;
+	if (replaced) {
+		unused = inst->student;
+		inst->student = inst->posted_student;
+		inst->posted_student = NULL;
+		inst->student_posted = false;
+	}
+	l4s_unlock(&o->lock);
+	l4s_free(unused);
+	return (replaced && l4s_override_student(o, &inst->queue, NULL));
 }
 
 static void

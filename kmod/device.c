@@ -38,6 +38,7 @@ void
 l4s_device_destroy(struct l4s_device *dev)
 {
 	L4S_ASSERT(dev->instances == NULL && dev->waiters == NULL);
+	l4s_free(dev->student);
 	l4s_lock_destroy(&dev->events.lock);
 	l4s_lock_destroy(&dev->wake_lock);
 	l4s_lock_destroy(&dev->lock);
@@ -47,10 +48,13 @@ int
 l4s_device_attach(struct l4s_device *dev, struct l4s_instance *inst)
 {
 	union l4s_flow_table *tables = NULL;
+	struct l4s_student_slot *slots = NULL;
 
 	l4s_lock(&dev->lock);
-	if (dev->params.flow_weights != 0 && !l4s_flow_tables_add(&tables)) {
+	if ((dev->params.flow_weights != 0 && !l4s_flow_tables_add(&tables)) ||
+	    (dev->student_on && !l4s_student_slots_add(&slots, dev->student))) {
 		l4s_unlock(&dev->lock);
+		l4s_flow_tables_free(tables);
 		return (L4S_ENOMEM);
 	}
 	inst->instance = device_next_instance(dev, inst->sched);
@@ -61,6 +65,7 @@ l4s_device_attach(struct l4s_device *dev, struct l4s_instance *inst)
 	l4s_instance_post_params(inst, &dev->params, &tables);
 	l4s_instance_post_limits(inst, &dev->limits);
 	l4s_instance_post_summaries(inst, &dev->bounds);
+	l4s_instance_post_student(inst, &slots, l4s_device_budget(dev));
 	l4s_instance_post_events(inst);
 	l4s_instance_post_keyframe(inst);
 	l4s_unlock(&dev->lock);
@@ -99,6 +104,7 @@ l4s_device_detach(struct l4s_device *dev, struct l4s_instance *inst,
 	l4s_instance_release(inst);
 	l4s_stats_add(&dev->gone, inst);
 	l4s_queues_add(&dev->gone_queues, inst, now);
+	dev->student_decisions += L4S_LOAD(&inst->student_decisions);
 	dev->gone_queues.base_probability = 0;
 	dev->gone_queues.classic_probability = 0;
 	dev->gone_queues.coupled_probability = 0;
@@ -186,12 +192,19 @@ l4s_device_watch(struct l4s_device *dev, uint64_t now)
 void
 l4s_device_post(struct l4s_device *dev, uint32_t code, uint64_t now)
 {
+	l4s_device_post_value(dev, code, 0, now);
+}
+
+void
+l4s_device_post_value(struct l4s_device *dev, uint32_t code, uint64_t value,
+    uint64_t now)
+{
 	struct l4s_events *e = &dev->events;
 	struct l4s_event_post *waiting;
 	struct l4s_instance *inst;
 
 	if (dev->instances == NULL) {
-		l4s_event_write(dev->rings, 0, 0, code, 0, now);
+		l4s_event_write(dev->rings, 0, 0, code, value, now);
 		return;
 	}
 	l4s_lock(&e->lock);
@@ -200,7 +213,7 @@ l4s_device_post(struct l4s_device *dev, uint32_t code, uint64_t now)
 	waiting = &e->waiting[e->n - 1];
 	waiting->order = e->posted++;
 	waiting->code = code;
-	waiting->value = 0;
+	waiting->value = value;
 	l4s_unlock(&e->lock);
 	for (inst = dev->instances; inst != NULL; inst = inst->next)
 		l4s_instance_post_events(inst);
@@ -267,7 +280,9 @@ l4s_device_store_limits(struct l4s_device *dev, const struct l4s_limits *limits,
 void
 l4s_device_store_summaries(struct l4s_device *dev)
 {
-	struct l4s_summary_bounds least = { 0 };
+	struct l4s_summary_bounds least = {
+		.ns = dev->student_on ? dev->student->header.period_ns : 0,
+	};
 	const struct l4s_waiter *w;
 	struct l4s_instance *inst;
 

@@ -57,6 +57,10 @@ struct l4s_device {
 	uint64_t	invalid;	/* (d) overrides for no instance */
 	uint64_t	joined;		/* (d) instances so far */
 	struct l4s_summary_bounds bounds; /* (d) current */
+	struct l4s_student_net *student; /* (d) loaded, or NULL */
+	bool		student_on;	/* (d) only if loaded */
+	uint32_t	idle_budget;	/* (d) as set; 0: the student's */
+	uint64_t	student_decisions; /* (d) of instances that left */
 	struct l4s_stats gone;		/* (d) of instances that left */
 	struct l4s_queues gone_queues;	/* (d) likewise */
 };
@@ -69,7 +73,7 @@ void	l4s_device_destroy(struct l4s_device *);
 
 /*
  * Attaches an initialised instance, and sets its number and the device's
- * parameters; L4S_ENOMEM if there is no memory for flow_weights.
+ * parameters; L4S_ENOMEM if there is no memory for flow_weights or the student.
  *
  * Detaches an instance: queued packets are dropped, counted and recorded,
  * pending events are written, and its counts stay in the sums.  The caller owns
@@ -115,6 +119,8 @@ struct l4s_instance *l4s_device_find(struct l4s_device *, uint32_t sched,
  * Writes an event of the device as a whole, or queues it for the next packet.
  */
 void	l4s_device_post(struct l4s_device *, uint32_t code, uint64_t now);
+void	l4s_device_post_value(struct l4s_device *, uint32_t code,
+	    uint64_t value, uint64_t now);
 /* Applies checked values; 0 or L4S_ENOMEM. */
 int	l4s_device_store_params(struct l4s_device *,
 	    const struct l4s_params *, uint64_t now);
@@ -126,6 +132,18 @@ void	l4s_device_store_summaries(struct l4s_device *);
 int	l4s_device_sum(struct l4s_device *, struct l4s_stats *);
 int	l4s_device_sum_queues(struct l4s_device *, struct l4s_queues *,
 	    uint64_t now);
+/*
+ * Loads a student, or unloads it if `size' is 0: 0, L4S_EPROTO, L4S_EINVAL or
+ * L4S_ENOMEM, with no change after an error.
+ */
+int	l4s_device_load_student(struct l4s_device *, const void *file,
+	    size_t size, uint64_t now);
+/* 0, L4S_EPROTO, L4S_EINVAL, L4S_ENOENT (none is loaded) or L4S_ENOMEM. */
+int	l4s_device_switch_student(struct l4s_device *,
+	    const struct l4s_student_switch *, uint64_t now);
+void	l4s_device_student(struct l4s_device *, struct l4s_student_status *);
+/* The student's idle budget, 1e-6; 0 without a student. */
+uint32_t l4s_device_budget(const struct l4s_device *);
 /* Checks whether the controller missed its deadline, even without packets. */
 void	l4s_device_watch(struct l4s_device *, uint64_t now);
 

@@ -92,6 +92,10 @@ handle_request_size(uint32_t op)
 	case L4S_OP_GET_LIMITS:
 	case L4S_OP_SET_LIMITS:
 		return (sizeof(struct l4s_limits));
+	case L4S_OP_SET_STUDENT:
+		return (sizeof(struct l4s_student_switch));
+	case L4S_OP_GET_STUDENT:
+		return (sizeof(struct l4s_student_status));
 	default:
 		return (SIZE_MAX);
 	}
@@ -105,11 +109,14 @@ l4s_handle_request(struct l4s_handle *h, uint32_t op, void *buf, size_t size,
 	size_t want = handle_request_size(op);
 	int error;
 
-	if (want == SIZE_MAX)
+	if (want == SIZE_MAX && op != L4S_OP_LOAD_STUDENT)
 		return (L4S_ENOTTY);
 	l4s_lock(&dev->lock);
 	l4s_device_watch(dev, now);
-	if (size != want) {
+	if (op == L4S_OP_LOAD_STUDENT)
+		error = !h->privileged ? L4S_EPERM :
+		    l4s_device_load_student(dev, buf, size, now);
+	else if (size != want) {
 		if (op == L4S_OP_OVERRIDE)
 			dev->invalid++;
 		error = L4S_EPROTO;
@@ -157,6 +164,8 @@ handle_answer(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
 		struct l4s_queues queues;
 		struct l4s_params params;
 		struct l4s_limits limits;
+		struct l4s_student_switch student;
+		struct l4s_student_status status;
 	} u;
 	int error;
 
@@ -222,6 +231,14 @@ handle_answer(struct l4s_handle *h, uint32_t op, void *buf, uint64_t now)
 		if (error == 0)
 			l4s_device_store_limits(dev, &u.limits, now);
 		return (error);
+	case L4S_OP_SET_STUDENT:
+		if (!h->privileged)
+			return (L4S_EPERM);
+		return (l4s_device_switch_student(dev, &u.student, now));
+	case L4S_OP_GET_STUDENT:
+		l4s_device_student(dev, &u.status);
+		memcpy(buf, &u.status, sizeof(u.status));
+		return (0);
 	default:
 		return (L4S_ENOTTY);
 	}

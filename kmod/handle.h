@@ -70,7 +70,7 @@ int	l4s_handle_read(struct l4s_handle *, void *buf, size_t size,
 	    uint64_t now, size_t *got);
 /*
  * Answers the request L4S_OP_* `op' with the struct buf of `size' bytes, in and
- * out.
+ * out; a student's file may have any size.
  */
 int	l4s_handle_request(struct l4s_handle *, uint32_t op, void *buf,
 	    size_t size, uint64_t now);

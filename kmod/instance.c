@@ -33,6 +33,8 @@ l4s_instance_destroy(struct l4s_instance *inst)
 	l4s_overrides_destroy(&inst->overrides);
 	l4s_free(inst->weights.table);
 	l4s_free(inst->posted_table);
+	l4s_free(inst->student);
+	l4s_free(inst->posted_student);
 }
 
 /* Signals the packet path that there is work for it.  Locked. */
@@ -82,6 +84,33 @@ l4s_instance_post_summaries(struct l4s_instance *inst,
 	l4s_lock(&inst->overrides.lock);
 	inst->posted_bounds = *bounds;
 	instance_pend(inst, L4S_PENDING_SUMMARIES);
+	l4s_unlock(&inst->overrides.lock);
+}
+
+void
+l4s_instance_post_student(struct l4s_instance *inst,
+    struct l4s_student_slot **slots, uint32_t idle_budget)
+{
+	struct l4s_student_slot *unused, *slot = *slots;
+
+	if (slot != NULL)
+		*slots = slot->next;
+	l4s_lock(&inst->overrides.lock);
+	unused = inst->posted_student;
+	inst->posted_student = slot;
+	inst->student_posted = true;
+	inst->posted_budget = idle_budget;
+	instance_pend(inst, L4S_PENDING_STUDENT);
+	l4s_unlock(&inst->overrides.lock);
+	l4s_free(unused);
+}
+
+void
+l4s_instance_post_budget(struct l4s_instance *inst, uint32_t idle_budget)
+{
+	l4s_lock(&inst->overrides.lock);
+	inst->posted_budget = idle_budget;
+	instance_pend(inst, L4S_PENDING_STUDENT);
 	l4s_unlock(&inst->overrides.lock);
 }
 

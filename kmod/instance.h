@@ -24,6 +24,7 @@
 
 #include "counters.h"
 #include "override.h"
+#include "student.h"
 #include "summary.h"
 
 /*
@@ -69,6 +70,9 @@ struct l4s_instance {
 	struct l4s_overload overload;	/* (p) */
 	struct l4s_fold	fold;		/* (p) */
 	struct l4s_flow_weights weights; /* (p) if queue.flows */
+	struct l4s_student_slot *student; /* (p) enabled, or NULL */
+	uint32_t	idle_budget;	/* (p) the student's, 1e-6 */
+	uint64_t	student_decisions; /* (p) writes; atomic */
 	struct l4s_counters counters;	/* (p) writes */
 
 	uint32_t	sched;		/* ipfw sched N */
@@ -78,6 +82,9 @@ struct l4s_instance {
 	struct l4s_params posted;
 	union l4s_flow_table *posted_table; /* for flow_weights, or NULL */
 	struct l4s_summary_bounds posted_bounds;
+	struct l4s_student_slot *posted_student; /* or NULL */
+	bool		student_posted;	/* it replaces the current one */
+	uint32_t	posted_budget;	/* the student's */
 	struct l4s_event_post events[L4S_INSTANCE_EVENTS];
 	unsigned	nevents;
 
@@ -154,6 +161,14 @@ void	l4s_instance_post_limits(struct l4s_instance *,
 /* Bounds of summaries; none without readers. */
 void	l4s_instance_post_summaries(struct l4s_instance *,
 	    const struct l4s_summary_bounds *);
+/*
+ * Replaces the student by the first one of the list, or removes it if the list
+ * is empty.
+ */
+void	l4s_instance_post_student(struct l4s_instance *,
+	    struct l4s_student_slot **, uint32_t idle_budget);
+/* Changes only the student's idle budget. */
+void	l4s_instance_post_budget(struct l4s_instance *, uint32_t idle_budget);
 void	l4s_instance_post_event(struct l4s_instance *, uint32_t code,
 	    uint64_t value);
 /* The device has events. */

@@ -24,6 +24,8 @@ static bool	override_take_mark(struct l4s_overrides *, uint8_t queue,
 static void	override_prevented(struct l4s_overrides *,
 		    const struct dualpi2_verdict *, uint8_t action);
 static void	override_set_due(struct l4s_overrides *);
+static bool	override_set_points(struct l4s_overrides *, struct dualpi2 *,
+		    bool steering, bool student);
 
 void
 l4s_overrides_init(struct l4s_overrides *o, const struct l4s_limits *limits)
@@ -214,10 +216,13 @@ l4s_override_expire(struct l4s_overrides *o, struct dualpi2 *d, uint64_t now)
 static void
 override_derive(struct l4s_overrides *o)
 {
-	o->watching = o->above || (o->active && !o->steering);
+	o->watching = o->above || (o->active && !o->steering) ||
+	    (o->student_active && !o->steering && !o->student_steering);
 	o->status = (o->steering ? L4S_STATUS_STEERED : 0) |
+	    (o->student_steering ? L4S_STATUS_STUDENT : 0) |
 	    (o->watchdog ? L4S_STATUS_WATCHDOG : 0);
-	o->reason = o->steering ? L4S_REASON_STEER : L4S_REASON_BASE;
+	o->reason = o->steering ? L4S_REASON_STEER :
+	    o->student_steering ? L4S_REASON_STUDENT : L4S_REASON_BASE;
 	o->plain = L4S_RECORD_PLAIN(o->reason, o->status);
 }
 
@@ -262,6 +267,8 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 		override_earn(&o->drops, o->bounds.drop_share, decisions);
 		override_earn(&o->marks, o->bounds.mark_share, decisions);
 		o->bounds = o->limits;
+		if (!override_factors_ok(&o->student, &o->bounds))
+			o->student_active = false;
 	}
 	o->watchdog = o->missed;
 	ends = (pending & (L4S_PENDING_CANCEL | L4S_PENDING_OVERRIDE)) != 0;
@@ -286,6 +293,11 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 		(void)override_finish(o, d);
 	else
 		override_set_due(o);
+	if (o->student_steering && !o->student_active) {
+		L4S_STORE(&o->student_steering, false);
+		override_derive(o);
+		steered = true;
+	}
 	if (steered && !o->steering)
 		dualpi2_steer(d, NULL, 0);
 	return (steered && !o->steering);
@@ -302,6 +314,8 @@ override_set_due(struct l4s_overrides *o)
 
 	if (o->active)
 		due = o->current.expires_ns;
+	if (o->student_active && o->student.expires_ns < due)
+		due = o->student.expires_ns;
 	l4s_lock(&o->lock);
 	if (o->armed && !o->missed && o->bounds.watchdog_ns != 0 &&
 	    due - 1 > o->last_sign &&
@@ -321,22 +335,78 @@ l4s_override_watch_ceiling(struct l4s_overrides *o)
 bool
 l4s_override_ceiling(struct l4s_overrides *o, struct dualpi2 *d, bool above)
 {
-	bool steering = o->steering;
+	bool steers = o->active && o->current.mode == L4S_MODE_STEER;
+	bool steering = o->steering, student = o->student_steering;
 
 	o->above = above;
-	if (o->active && o->current.mode == L4S_MODE_STEER) {
-		if (above) {
+	if (above) {
+		if (steers)
 			override_count_refusal(o);
-			o->steering = false;
-			if (steering)
-				dualpi2_steer(d, NULL, 0);
-		} else if (!steering && override_count_effect(o)) {
+		o->steering = student = false;
+	} else if (steers) {
+		if (!steering && override_count_effect(o))
 			o->steering = true;
-			dualpi2_steer(d, &o->current, o->current.steer_set);
-		}
-	}
+		/* One that has just been replaced or cancelled does not steer. */
+		student = student && !o->steering;
+	} else
+		student = o->student_active;
+	return (override_set_points(o, d, steering, student));
+}
+
+/*
+ * Applies the set-points of what steers now: the override, the student or
+ * neither.  Returns true if that changed.
+ */
+static bool
+override_set_points(struct l4s_overrides *o, struct dualpi2 *d, bool steering,
+    bool student)
+{
+	bool changed = o->steering != steering ||
+	    o->student_steering != student;
+
+	L4S_STORE(&o->student_steering, student);
+	if (changed)
+		l4s_override_resume(o, d);
 	override_derive(o);
-	return (o->steering != steering);
+	return (changed);
+}
+
+void
+l4s_override_resume(struct l4s_overrides *o, struct dualpi2 *d)
+{
+	if (o->steering)
+		dualpi2_steer(d, &o->current, o->current.steer_set);
+	else if (o->student_steering)
+		dualpi2_steer(d, &o->student, o->student.steer_set);
+	else
+		dualpi2_steer(d, NULL, 0);
+}
+
+bool
+l4s_override_student(struct l4s_overrides *o, struct dualpi2 *d,
+    const struct l4s_override *decision)
+{
+	bool changed = o->student_steering;
+
+	o->student_active = decision != NULL;
+	if (decision != NULL)
+		o->student = *decision;
+	else
+		L4S_STORE(&o->student_steering, false);
+	if (changed)
+		l4s_override_resume(o, d);
+	override_derive(o);
+	override_set_due(o);
+	return (changed);
+}
+
+bool
+l4s_override_expire_student(struct l4s_overrides *o, struct dualpi2 *d,
+    uint64_t now)
+{
+	if (!o->student_active || now < o->student.expires_ns)
+		return (false);
+	return (l4s_override_student(o, d, NULL));
 }
 
 /*
@@ -384,7 +454,7 @@ l4s_override_decide(struct l4s_overrides *o, const struct dualpi2 *d,
 	const struct l4s_override *c = &o->current;
 
 	x->action = v->action;
-	x->reason = L4S_REASON_BASE;
+	x->reason = o->student_steering ? L4S_REASON_STUDENT : L4S_REASON_BASE;
 	x->override_action = L4S_ACTION_ENQUEUE;
 	x->override_id = 0;
 	if (!o->active)

@@ -34,6 +34,9 @@
  *
  * Overrides do not apply to tail drops, which therefore use none of
  * hold_packets.
+ *
+ * The student (student.h) steers within the same limits, in addition to `once'
+ * and `hold', while no `steer' is active.  Its decisions are not counted here.
  */
 
 #ifndef _L4S_OVERRIDE_H_
@@ -50,6 +53,7 @@
 #define	L4S_PENDING_EVENTS	0x10	/* for catch_up.c */
 #define	L4S_PENDING_SUMMARIES	0x20	/* for catch_up.c */
 #define	L4S_PENDING_KEYFRAME	0x40	/* for catch_up.c */
+#define	L4S_PENDING_STUDENT	0x80	/* for catch_up.c */
 
 /* Maximum number of saved override drops, and of saved marks, in packets. */
 #define	L4S_SHARE_BURST		64
@@ -108,7 +112,7 @@ struct l4s_overrides {
 	bool		active;		/* (p) */
 	bool		counted;	/* (p) counted as applied */
 	bool		refusal_counted; /* (p) refused_once was set */
-	bool		steering;	/* (p) set-points are shifted */
+	bool		steering;	/* (p) it shifts the set-points */
 	bool		watchdog;	/* (p) copy of missed, for records */
 	bool		above;		/* (p) a queue's delay may be above the
 					   ceiling; false: it is not */
@@ -121,6 +125,12 @@ struct l4s_overrides {
 	struct l4s_share marks;		/* (p) beyond DualPI2's own */
 	uint32_t	mark_credit[2];	/* (p) DualPI2's marks that overrides
 					   prevented, by queue */
+
+	/* The student, which steers unless an override does. */
+	struct l4s_override student;	/* (p) its latest decision */
+	bool		student_active;	/* (p) which has not expired */
+	bool		student_steering; /* (p) it shifts the set-points; read
+					   by others */
 };
 
 void	l4s_overrides_init(struct l4s_overrides *, const struct l4s_limits *);
@@ -187,6 +197,16 @@ bool	l4s_override_collect(struct l4s_overrides *, struct dualpi2 *,
  */
 L4S_SLOW bool l4s_override_ceiling(struct l4s_overrides *, struct dualpi2 *,
 	    bool above);
+/*
+ * A decision of the student, in mode steer; NULL: none.  Both return true if
+ * set-points changed.
+ */
+bool	l4s_override_student(struct l4s_overrides *, struct dualpi2 *,
+	    const struct l4s_override *);
+bool	l4s_override_expire_student(struct l4s_overrides *, struct dualpi2 *,
+	    uint64_t now);
+/* Shifts the set-points again after the parameters changed. */
+void	l4s_override_resume(struct l4s_overrides *, struct dualpi2 *);
 /*
  * Decides on a packet: the verdict, or the override if one is active.
  * `decisions' counts those so far, including this one.  Does not change

@@ -164,13 +164,13 @@ fold_end_queue(struct l4s_queue_summary *s, const struct l4s_fold_queue *f,
 	fold_pack_flows(s->flows, f->flows);
 }
 
-void
-l4s_fold_close(struct l4s_fold *f, struct l4s_ring *r, const struct dualpi2 *d,
+const struct l4s_summary *
+l4s_fold_end(struct l4s_fold *f, const struct dualpi2 *d,
     const struct l4s_counters *counters, const struct l4s_fold_end *end,
     uint32_t sched, uint32_t instance, uint64_t now)
 {
 	struct l4s_summary *s = &f->now;
-	uint64_t duration = now - s->begin_ns, excess = 0;
+	uint64_t duration = now - s->begin_ns;
 	unsigned i;
 
 	fold_settle(f, now);
@@ -179,34 +179,46 @@ l4s_fold_close(struct l4s_fold *f, struct l4s_ring *r, const struct dualpi2 *d,
 	 * Idle time that the caller reported after an interval had ended counts
 	 * in the next one or later.
 	 */
+	f->excess = 0;
 	if (__predict_false(s->idle_ns > duration)) {
-		excess = s->idle_ns - duration;
+		f->excess = s->idle_ns - duration;
 		s->idle_ns = duration;
 	}
-	if (l4s_ring_wanted(r)) {
-		s->hdr.version = L4S_ABI_VERSION;
-		s->hdr.type = L4S_RECORD_SUMMARY;
-		s->hdr.length = sizeof(*s);
-		s->hdr.time_ns = now;
-		s->sched = sched;
-		s->instance = instance;
-		s->override_id = end->override_id;
-		s->p_end = d->p_base;
-		s->status = d->status | end->status;
-		s->target_ns = d->set.target_ns;
-		s->tupdate_ns = d->set.tupdate_ns;
-		s->l4s_threshold_ns = d->set.threshold_ns;
-		s->alpha_uhz = d->set.alpha_uhz;
-		s->beta_uhz = d->set.beta_uhz;
-		s->coupling_q8 = d->set.coupling_q8;
-		for (i = 0; i < nitems(s->queue); i++)
-			fold_end_queue(&s->queue[i], &f->queue[i],
-			    &d->queue[i]);
-		l4s_ring_write(r, &s->hdr);
-		l4s_ring_notify(r);
-	}
+	s->hdr.version = L4S_ABI_VERSION;
+	s->hdr.type = L4S_RECORD_SUMMARY;
+	s->hdr.length = sizeof(*s);
+	s->hdr.time_ns = now;
+	s->sched = sched;
+	s->instance = instance;
+	s->override_id = end->override_id;
+	s->p_end = d->p_base;
+	s->status = d->status | end->status;
+	s->target_ns = d->set.target_ns;
+	s->tupdate_ns = d->set.tupdate_ns;
+	s->l4s_threshold_ns = d->set.threshold_ns;
+	s->alpha_uhz = d->set.alpha_uhz;
+	s->beta_uhz = d->set.beta_uhz;
+	s->coupling_q8 = d->set.coupling_q8;
+	for (i = 0; i < nitems(s->queue); i++)
+		fold_end_queue(&s->queue[i], &f->queue[i], &d->queue[i]);
+	return (s);
+}
+
+void
+l4s_fold_write(struct l4s_fold *f, struct l4s_ring *r)
+{
+	if (!l4s_ring_wanted(r))
+		return;
+	l4s_ring_write(r, &f->now.hdr);
+	l4s_ring_notify(r);
+}
+
+void
+l4s_fold_next(struct l4s_fold *f, const struct dualpi2 *d,
+    const struct l4s_counters *counters, uint64_t now)
+{
 	fold_begin(f, d, counters, now);
-	s->idle_ns += excess;
+	f->now.idle_ns += f->excess;
 	fold_set_due(f);
 }
 

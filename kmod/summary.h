@@ -65,6 +65,7 @@ struct l4s_fold {
 	uint64_t	idle_ns;	/* total until idle_since */
 	uint64_t	end_ns;		/* of the interval by time */
 	uint64_t	end_decisions;	/* and by decisions */
+	uint64_t	excess;		/* idle time of later intervals */
 	struct l4s_rate_window window;
 	struct l4s_summary_bounds bounds;
 	struct l4s_summary now;		/* the rest; sums start at minus the
@@ -82,11 +83,19 @@ void	l4s_fold_init(struct l4s_fold *);
 void	l4s_fold_configure(struct l4s_fold *,
 	    const struct l4s_summary_bounds *, const struct dualpi2 *,
 	    const struct l4s_counters *, uint64_t now);
-/* Ends the interval, writes its summary, and begins the next one. */
-void	l4s_fold_close(struct l4s_fold *, struct l4s_ring *,
+/*
+ * Ends the interval and returns its summary, which is valid until
+ * l4s_fold_next().
+ */
+const struct l4s_summary *l4s_fold_end(struct l4s_fold *,
 	    const struct dualpi2 *, const struct l4s_counters *,
 	    const struct l4s_fold_end *, uint32_t sched, uint32_t instance,
 	    uint64_t now);
+/* Writes the summary to the ring if it is read. */
+void	l4s_fold_write(struct l4s_fold *, struct l4s_ring *);
+/* Begins the next interval. */
+void	l4s_fold_next(struct l4s_fold *, const struct dualpi2 *,
+	    const struct l4s_counters *, uint64_t now);
 
 /* The link is idle since then, and the queues are empty.  See instance.h. */
 void	l4s_fold_idle(struct l4s_fold *, uint64_t since);

@@ -34,9 +34,9 @@
 #endif
 
 /* Versions that this header's owner accepts, inclusive. */
-#define	L4S_ABI_VERSION		3
-#define	L4S_ABI_VERSION_MIN	3
-/* Captures of versions 1 and 2 are read too: see struct l4s_record_v1. */
+#define	L4S_ABI_VERSION		4
+#define	L4S_ABI_VERSION_MIN	4
+/* Captures of earlier versions are read too: see struct l4s_record_v1. */
 #define	L4S_MESSAGE_VERSION_MIN	1
 
 /*
@@ -91,7 +91,8 @@
 #define	L4S_REASON_LAST_PACKET	9	/* override refused: drop of the last one */
 #define	L4S_REASON_FLUSH	10	/* dropped with its queue, on deletion */
 #define	L4S_REASON_MARK_SHARE	11	/* override refused: share of marks used up */
-#define	L4S_REASON_COUNT	12
+#define	L4S_REASON_STUDENT	12	/* DualPI2's verdict, the student's set-points */
+#define	L4S_REASON_COUNT	13
 
 /* l4s_record.status */
 #define	L4S_STATUS_OVERLOAD	0x0001	/* classic probability at its maximum */
@@ -100,6 +101,7 @@
 #define	L4S_STATUS_WATCHDOG	0x0008	/* the controller missed its deadline */
 #define	L4S_STATUS_BURST	0x0010	/* burst allowance left (RFC 8033, 4.4) */
 #define	L4S_STATUS_MEASURING	0x0020	/* departure-rate sample in progress */
+#define	L4S_STATUS_STUDENT	0x0040	/* the student's set-points are in force */
 
 /* l4s_config.flags: the configuration in force */
 #define	L4S_FLAG_ECN		0x0001	/* ECT packets are marked, not dropped */
@@ -285,6 +287,7 @@ struct l4s_loss {
 #define	L4S_EVENT_OVERLOAD	7
 #define	L4S_EVENT_OVERLOAD_END	8
 #define	L4S_OVERLOAD_QUIET_NS	1000000000ULL
+#define	L4S_EVENT_STUDENT	9	/* student loaded, enabled or disabled */
 
 struct l4s_event {
 	struct l4s_header hdr;
@@ -294,7 +297,8 @@ struct l4s_event {
 	uint32_t	pad;
 	uint64_t	value;		/* WATCHDOG: misses so far;
 					   OVERLOAD_END: ns in overload since
-					   OVERLOAD; else 0 */
+					   OVERLOAD; STUDENT: the checksum if
+					   enabled; else 0 */
 	uint8_t		reserved[16];	/* zero */
 };
 
@@ -603,6 +607,145 @@ struct l4s_queues {
 };
 
 /*
+ * Students
+ *
+ * A student is a small network inside the queue that steers the set-points, at
+ * the end of each period of summaries, within the limits of overrides and
+ * without a controller.  A steer override takes precedence while it is active.
+ *
+ * A file contains struct l4s_student and then, without padding, in the byte
+ * order of the machine (little-endian in files of `l4sllm'):
+ *
+ *	struct l4s_student_input	inputs[n0]
+ *	struct l4s_student_unit		units[n1 + n2 + L4S_STUDENT_OUTPUTS]
+ *	int8_t	weights[n1][n0], [n2][n1], [L4S_STUDENT_OUTPUTS][n2]
+ *
+ * where n0 is `inputs' and n1, n2 are `hidden'.  With Q16 base-2 logarithms:
+ *
+ *	x = (signal - mean) gain / 2^16		Q9, within +-L4S_STUDENT_CLIP
+ *	y = bias + scale sum(weights x) / 2^24	of a unit
+ *	h = tanh(y)				Q12, of a hidden unit
+ *
+ * and the outputs are the set-points' logarithms, within min and max.
+ */
+#define	L4S_STUDENT_VERSION	1
+#define	L4S_STUDENT_INPUTS	96	/* maximum */
+#define	L4S_STUDENT_HIDDEN	64	/* maximum of each layer */
+#define	L4S_STUDENT_OUTPUTS	4	/* target, ns; alpha and beta, 1e-6 Hz;
+					   k, Q8 */
+#define	L4S_STUDENT_CLIP	4095	/* inputs: 8 in Q9 */
+/* Absolute maxima: mean and bias; gain; scale.  No weight is -128. */
+#define	L4S_STUDENT_BIAS_MAX	(1 << 24)
+#define	L4S_STUDENT_GAIN_MAX	(1 << 22)
+#define	L4S_STUDENT_SCALE_MAX	(1 << 26)
+#define	L4S_STUDENT_OUT_MAX	(40 << 16) /* min and max: 0 up to this */
+
+/*
+ * l4s_student_input.signal: a value of the latest period.  Logarithms are to
+ * base two; log1p(x) is log2(1 + x).  A value that a period does not have keeps
+ * the previous one.
+ */
+#define	L4S_SIGNAL_IDLE		0	/* log1p(idle time, permille) */
+#define	L4S_SIGNAL_P_MEAN	1	/* log2(mean of p', Q31, + 2^10) */
+#define	L4S_SIGNAL_P_MAX	2	/* log2(maximum of p', Q31, + 2^10) */
+#define	L4S_SIGNAL_P_RIPPLE	3	/* log2(|change of p'| in 16 ms / mean) */
+#define	L4S_SIGNAL_CHANGE	4	/* log2(|change of p'| / beta) per update */
+#define	L4S_SIGNAL_DELAY	5	/* log1p(mean classic delay, ms) */
+#define	L4S_SIGNAL_DELAY_SD	6	/* log2((1 + its variance, ms^2)^1/2) */
+#define	L4S_SIGNAL_DELAY_MAX	7	/* log1p(maximum classic delay, ms) */
+#define	L4S_SIGNAL_L4S_DELAY	8	/* log1p(mean L4S delay, 1/8 ms) */
+#define	L4S_SIGNAL_MARKS	9	/* log1p(classic signals per second) */
+#define	L4S_SIGNAL_L4S_MARKS	10	/* log1p(L4S signals per second) */
+#define	L4S_SIGNAL_DROPS	11	/* log1p(drops per second) */
+#define	L4S_SIGNAL_L4S_SHARE	12	/* of the bytes forwarded; linear */
+#define	L4S_SIGNAL_RATE		13	/* log2(drain rate, bytes per second) */
+#define	L4S_SIGNAL_VOLATILITY	14	/* log2((1 + variance / 2^-10)^1/2) of
+					   log2(drain rate) of windows */
+#define	L4S_SIGNAL_RATE_CHANGE	15	/* log1p(its change since the previous
+					   period / 0.01) */
+#define	L4S_SIGNAL_FLOWS	16	/* log1p(bits in the bitmaps) */
+#define	L4S_SIGNAL_LONG		17	/* log1p(bits of classic flows in each
+					   half second of the last 4 s) */
+#define	L4S_SIGNAL_L4S_LONG	18	/* log1p(likewise, of L4S flows) */
+#define	L4S_SIGNAL_PACKETS	19	/* log1p(classic packets per second) */
+#define	L4S_SIGNAL_AGE		20	/* seconds since the start or the last
+					   silence of 4 s, at most 8; linear */
+#define	L4S_SIGNAL_TARGET	21	/* log2(target, ns) */
+#define	L4S_SIGNAL_BETA		22	/* log2(1 + beta, 1e-6 Hz) */
+#define	L4S_SIGNAL_BUDGET	23	/* log2(idle budget, 1e-6) */
+#define	L4S_SIGNALS		24
+
+/*
+ * l4s_student_input.scale: 0, the latest value; 1, 2 and 3, its exponential
+ * mean over 4, 16 and 64 periods.  Means of idle time, marks, drops and packets
+ * are those of the linear values.
+ */
+#define	L4S_STUDENT_SCALES	4
+
+struct l4s_student_input {
+	uint8_t		signal;		/* L4S_SIGNAL_* */
+	uint8_t		scale;
+	uint16_t	pad;
+	int32_t		mean;		/* Q16 */
+	int32_t		gain;		/* Q25 per unit of the signal */
+};
+
+struct l4s_student_unit {
+	int32_t		scale;		/* at least 0 */
+	int32_t		bias;		/* Q12; of an output: Q16 */
+};
+
+struct l4s_student {
+	uint16_t	version;	/* L4S_STUDENT_VERSION */
+	uint16_t	pad0;
+	uint32_t	length;		/* of the file, bytes */
+	uint32_t	checksum;	/* CRC-32 (IEEE 802.3) of the rest */
+	uint16_t	inputs;		/* 1..L4S_STUDENT_INPUTS */
+	uint16_t	hidden[2];	/* 1..L4S_STUDENT_HIDDEN */
+	uint16_t	pad1;
+	uint32_t	idle_budget;	/* default, 1e-6: 1000..20000 */
+	uint64_t	period_ns;	/* of decisions: 16 ms..2 s */
+	uint64_t	tupdate_ns;	/* 100 us..1 s */
+	uint64_t	slow_tupdate_ns; /* likewise, with targets from here: */
+	int32_t		slow_from;	/* as min */
+	int32_t		min[L4S_STUDENT_OUTPUTS]; /* of the outputs */
+	int32_t		max[L4S_STUDENT_OUTPUTS]; /* not below min */
+	char		name[32];	/* NUL-terminated */
+	uint8_t		teacher[32];	/* SHA-256 of the policy; 0: none */
+	uint32_t	pad2;
+};
+
+/*
+ * The argument of L4S_IOC_LOAD_STUDENT, because a file is longer than ioctl(2)
+ * permits.  On a socket the file itself is the payload.
+ */
+struct l4s_student_file {
+	uint64_t	address;	/* of the file in the caller's memory */
+	uint32_t	length;		/* 0: unload */
+	uint32_t	pad;
+};
+
+struct l4s_student_switch {
+	uint16_t	version;
+	uint16_t	pad0;
+	uint32_t	length;		/* sizeof(struct l4s_student_switch) */
+	uint32_t	on;		/* 1: steer; 0 */
+	uint32_t	idle_budget;	/* 1e-6: 1000..20000; 0: the file's */
+};
+
+struct l4s_student_status {
+	uint16_t	version;
+	uint16_t	pad0;
+	uint32_t	length;		/* sizeof(struct l4s_student_status) */
+	uint32_t	on;
+	uint32_t	idle_budget;	/* in force */
+	uint64_t	decisions;	/* of all instances */
+	uint32_t	steering;	/* instances with its set-points in force */
+	uint32_t	instances;
+	struct l4s_student student;	/* the loaded one; length 0: none */
+};
+
+/*
  * Requests.  On FreeBSD ioctl(fd, L4S_IOC_x, &struct); on a Unix socket a
  * struct l4s_request with the same number, followed by the same struct.
  */
@@ -616,6 +759,11 @@ struct l4s_queues {
 #define	L4S_OP_GET_LIMITS	8	/* struct l4s_limits, out */
 #define	L4S_OP_SET_LIMITS	9	/* struct l4s_limits, in; privileged */
 #define	L4S_OP_QUEUES		10	/* struct l4s_queues, both ways */
+#define	L4S_OP_LOAD_STUDENT	11	/* a file (struct l4s_student), or
+					   nothing to unload it; privileged */
+#define	L4S_OP_SET_STUDENT	12	/* struct l4s_student_switch, in;
+					   privileged */
+#define	L4S_OP_GET_STUDENT	13	/* struct l4s_student_status, out */
 #define	L4S_OP_READ		64	/* socket only: see struct l4s_request */
 
 struct l4s_version {
@@ -669,6 +817,9 @@ struct l4s_interval {
 #define	L4S_IOC_GET_LIMITS	_IOR(L4S_IOC_GROUP, L4S_OP_GET_LIMITS, struct l4s_limits)
 #define	L4S_IOC_SET_LIMITS	_IOW(L4S_IOC_GROUP, L4S_OP_SET_LIMITS, struct l4s_limits)
 #define	L4S_IOC_QUEUES		_IOWR(L4S_IOC_GROUP, L4S_OP_QUEUES, struct l4s_queues)
+#define	L4S_IOC_LOAD_STUDENT	_IOW(L4S_IOC_GROUP, L4S_OP_LOAD_STUDENT, struct l4s_student_file)
+#define	L4S_IOC_SET_STUDENT	_IOW(L4S_IOC_GROUP, L4S_OP_SET_STUDENT, struct l4s_student_switch)
+#define	L4S_IOC_GET_STUDENT	_IOR(L4S_IOC_GROUP, L4S_OP_GET_STUDENT, struct l4s_student_status)
 #endif
 
 /*
@@ -721,11 +872,17 @@ _Static_assert(sizeof(struct l4s_summary) == 512, "l4s_summary");
 _Static_assert(sizeof(struct l4s_override) == 72, "l4s_override");
 _Static_assert(sizeof(struct l4s_limits) == 64, "l4s_limits");
 _Static_assert(sizeof(struct l4s_params) == 96, "l4s_params");
-_Static_assert(sizeof(struct l4s_stats) == 344, "l4s_stats");
+_Static_assert(sizeof(struct l4s_stats) == 352, "l4s_stats");
 _Static_assert(sizeof(struct l4s_queue_stats) == 408, "l4s_queue_stats");
 _Static_assert(sizeof(struct l4s_queues) == 872, "l4s_queues");
 _Static_assert(sizeof(struct l4s_version) == 40, "l4s_version");
 _Static_assert(sizeof(struct l4s_interval) == 32, "l4s_interval");
+_Static_assert(sizeof(struct l4s_student_input) == 12, "l4s_student_input");
+_Static_assert(sizeof(struct l4s_student_unit) == 8, "l4s_student_unit");
+_Static_assert(sizeof(struct l4s_student) == 152, "l4s_student");
+_Static_assert(sizeof(struct l4s_student_file) == 16, "l4s_student_file");
+_Static_assert(sizeof(struct l4s_student_switch) == 16, "l4s_student_switch");
+_Static_assert(sizeof(struct l4s_student_status) == 184, "l4s_student_status");
 _Static_assert(sizeof(struct l4s_request) == 16, "l4s_request");
 _Static_assert(sizeof(struct l4s_reply) == 16, "l4s_reply");
 

@@ -156,6 +156,17 @@ plain! {
         version pad0 length sched instance base_probability classic_probability
         coupled_probability overload overloads overload_ns credit queue
     }
+    l4s_student_input { signal scale pad mean gain }
+    l4s_student_unit { scale bias }
+    l4s_student {
+        version pad0 length checksum inputs hidden pad1 idle_budget period_ns tupdate_ns
+        slow_tupdate_ns slow_from min max name teacher pad2
+    }
+    l4s_student_file { address length pad }
+    l4s_student_switch { version pad0 length on idle_budget }
+    l4s_student_status {
+        version pad0 length on idle_budget decisions steering instances student
+    }
     l4s_version { min max record_size module }
     l4s_interval { records streams max_wait_ns summary_ns summary_decisions pad }
     l4s_request { version op tag length pad }

@@ -111,6 +111,8 @@ codes! {
         Flush = L4S_REASON_FLUSH,
         /// Override refused: the share of additional marks is used up.
         MarkShare = L4S_REASON_MARK_SHARE,
+        /// DualPI2's verdict under the student's set-points.
+        Student = L4S_REASON_STUDENT,
     }
 }
 
@@ -133,6 +135,8 @@ codes! {
         Overload = L4S_EVENT_OVERLOAD,
         /// Overload has been over for a second.
         OverloadEnd = L4S_EVENT_OVERLOAD_END,
+        /// The student was loaded, enabled or disabled.
+        Student = L4S_EVENT_STUDENT,
     }
 }
 
@@ -159,6 +163,12 @@ codes! {
         GetLimits = L4S_OP_GET_LIMITS,
         /// Limits: `l4s_limits`, in; privileged.
         SetLimits = L4S_OP_SET_LIMITS,
+        /// A student's file, in, or nothing to unload it; privileged.
+        LoadStudent = L4S_OP_LOAD_STUDENT,
+        /// Enables or disables the student: `l4s_student_switch`, in; privileged.
+        SetStudent = L4S_OP_SET_STUDENT,
+        /// The student's state: `l4s_student_status`, out.
+        GetStudent = L4S_OP_GET_STUDENT,
         /// Socket only: messages, when readable.
         Read = L4S_OP_READ,
     }

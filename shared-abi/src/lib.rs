@@ -18,6 +18,7 @@ mod queues;
 #[allow(missing_docs, clippy::all)]
 pub mod raw;
 mod request;
+mod student;
 mod summary;
 
 pub use causes::Cause;
@@ -30,6 +31,7 @@ pub use overrides::{Factor, Factors, Mode, OVERRIDE_SIZE, Override, Steer};
 pub use params::{Limits, Params};
 pub use queues::{QueueStats, Queues};
 pub use request::{Interval, Stats, Streams, SummaryInterval, Version};
+pub use student::{StudentStatus, StudentSwitch};
 pub use summary::{QueueSummary, SUMMARY_SIZE, Summary};
 
 /// Bytes of one message of the stream of records, of any type; see

@@ -14,7 +14,8 @@ pub(crate) const STATUS: u32 = raw::L4S_STATUS_OVERLOAD
     | raw::L4S_STATUS_STEERED
     | raw::L4S_STATUS_WATCHDOG
     | raw::L4S_STATUS_BURST
-    | raw::L4S_STATUS_MEASURING;
+    | raw::L4S_STATUS_MEASURING
+    | raw::L4S_STATUS_STUDENT;
 
 /// One message of the device.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,8 +2,8 @@
 
 #![allow(non_camel_case_types, missing_docs)]
 
-pub const L4S_ABI_VERSION: u32 = 3;
-pub const L4S_ABI_VERSION_MIN: u32 = 3;
+pub const L4S_ABI_VERSION: u32 = 4;
+pub const L4S_ABI_VERSION_MIN: u32 = 4;
 pub const L4S_MESSAGE_VERSION_MIN: u32 = 1;
 pub const L4S_PROB_ONE: u32 = 2147483647;
 pub const L4S_FACTOR_ONE: u32 = 65536;
@@ -38,13 +38,15 @@ pub const L4S_REASON_OVERLOAD: u32 = 8;
 pub const L4S_REASON_LAST_PACKET: u32 = 9;
 pub const L4S_REASON_FLUSH: u32 = 10;
 pub const L4S_REASON_MARK_SHARE: u32 = 11;
-pub const L4S_REASON_COUNT: u32 = 12;
+pub const L4S_REASON_STUDENT: u32 = 12;
+pub const L4S_REASON_COUNT: u32 = 13;
 pub const L4S_STATUS_OVERLOAD: u32 = 1;
 pub const L4S_STATUS_CEILING: u32 = 2;
 pub const L4S_STATUS_STEERED: u32 = 4;
 pub const L4S_STATUS_WATCHDOG: u32 = 8;
 pub const L4S_STATUS_BURST: u32 = 16;
 pub const L4S_STATUS_MEASURING: u32 = 32;
+pub const L4S_STATUS_STUDENT: u32 = 64;
 pub const L4S_FLAG_ECN: u32 = 1;
 pub const L4S_FLAG_RANDOM: u32 = 2;
 pub const L4S_FLAG_RAMP: u32 = 4;
@@ -64,6 +66,7 @@ pub const L4S_EVENT_LIMITS: u32 = 6;
 pub const L4S_EVENT_OVERLOAD: u32 = 7;
 pub const L4S_EVENT_OVERLOAD_END: u32 = 8;
 pub const L4S_OVERLOAD_QUIET_NS: u32 = 1000000000;
+pub const L4S_EVENT_STUDENT: u32 = 9;
 pub const L4S_FLOW_BITS: u32 = 256;
 pub const L4S_RATE_WINDOW_NS: u32 = 24000000;
 pub const L4S_SOJOURN_SHIFT: u32 = 10;
@@ -88,6 +91,41 @@ pub const L4S_DSCP_VA: u64 = 17592186044416;
 pub const L4S_DSCP_NQB: u64 = 35184372088832;
 pub const L4S_MTU: u32 = 1500;
 pub const L4S_DELAY_BINS: u32 = 32;
+pub const L4S_STUDENT_VERSION: u32 = 1;
+pub const L4S_STUDENT_INPUTS: u32 = 96;
+pub const L4S_STUDENT_HIDDEN: u32 = 64;
+pub const L4S_STUDENT_OUTPUTS: u32 = 4;
+pub const L4S_STUDENT_CLIP: u32 = 4095;
+pub const L4S_STUDENT_BIAS_MAX: u32 = 16777216;
+pub const L4S_STUDENT_GAIN_MAX: u32 = 4194304;
+pub const L4S_STUDENT_SCALE_MAX: u32 = 67108864;
+pub const L4S_STUDENT_OUT_MAX: u32 = 2621440;
+pub const L4S_SIGNAL_IDLE: u32 = 0;
+pub const L4S_SIGNAL_P_MEAN: u32 = 1;
+pub const L4S_SIGNAL_P_MAX: u32 = 2;
+pub const L4S_SIGNAL_P_RIPPLE: u32 = 3;
+pub const L4S_SIGNAL_CHANGE: u32 = 4;
+pub const L4S_SIGNAL_DELAY: u32 = 5;
+pub const L4S_SIGNAL_DELAY_SD: u32 = 6;
+pub const L4S_SIGNAL_DELAY_MAX: u32 = 7;
+pub const L4S_SIGNAL_L4S_DELAY: u32 = 8;
+pub const L4S_SIGNAL_MARKS: u32 = 9;
+pub const L4S_SIGNAL_L4S_MARKS: u32 = 10;
+pub const L4S_SIGNAL_DROPS: u32 = 11;
+pub const L4S_SIGNAL_L4S_SHARE: u32 = 12;
+pub const L4S_SIGNAL_RATE: u32 = 13;
+pub const L4S_SIGNAL_VOLATILITY: u32 = 14;
+pub const L4S_SIGNAL_RATE_CHANGE: u32 = 15;
+pub const L4S_SIGNAL_FLOWS: u32 = 16;
+pub const L4S_SIGNAL_LONG: u32 = 17;
+pub const L4S_SIGNAL_L4S_LONG: u32 = 18;
+pub const L4S_SIGNAL_PACKETS: u32 = 19;
+pub const L4S_SIGNAL_AGE: u32 = 20;
+pub const L4S_SIGNAL_TARGET: u32 = 21;
+pub const L4S_SIGNAL_BETA: u32 = 22;
+pub const L4S_SIGNAL_BUDGET: u32 = 23;
+pub const L4S_SIGNALS: u32 = 24;
+pub const L4S_STUDENT_SCALES: u32 = 4;
 pub const L4S_OP_VERSION: u32 = 1;
 pub const L4S_OP_CONTROL: u32 = 2;
 pub const L4S_OP_INTERVAL: u32 = 3;
@@ -98,6 +136,9 @@ pub const L4S_OP_SET_PARAMS: u32 = 7;
 pub const L4S_OP_GET_LIMITS: u32 = 8;
 pub const L4S_OP_SET_LIMITS: u32 = 9;
 pub const L4S_OP_QUEUES: u32 = 10;
+pub const L4S_OP_LOAD_STUDENT: u32 = 11;
+pub const L4S_OP_SET_STUDENT: u32 = 12;
+pub const L4S_OP_GET_STUDENT: u32 = 13;
 pub const L4S_OP_READ: u32 = 64;
 pub const L4S_STREAM_RECORDS: u32 = 1;
 pub const L4S_STREAM_SUMMARIES: u32 = 2;
@@ -790,7 +831,7 @@ pub struct l4s_stats {
     pub overrides_refused: u64,
     pub overrides_replaced: u64,
     pub overrides_waiting: u64,
-    pub refused: [u64; 12usize],
+    pub refused: [u64; 13usize],
     pub refused_invalid: u64,
     pub decisions_overridden: u64,
     pub watchdog_misses: u64,
@@ -798,7 +839,7 @@ pub struct l4s_stats {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of l4s_stats"][::core::mem::size_of::<l4s_stats>() - 344usize];
+    ["Size of l4s_stats"][::core::mem::size_of::<l4s_stats>() - 352usize];
     ["Alignment of l4s_stats"][::core::mem::align_of::<l4s_stats>() - 8usize];
     ["Offset of field: l4s_stats::version"][::core::mem::offset_of!(l4s_stats, version) - 0usize];
     ["Offset of field: l4s_stats::pad0"][::core::mem::offset_of!(l4s_stats, pad0) - 2usize];
@@ -856,13 +897,13 @@ const _: () = {
         [::core::mem::offset_of!(l4s_stats, overrides_waiting) - 208usize];
     ["Offset of field: l4s_stats::refused"][::core::mem::offset_of!(l4s_stats, refused) - 216usize];
     ["Offset of field: l4s_stats::refused_invalid"]
-        [::core::mem::offset_of!(l4s_stats, refused_invalid) - 312usize];
+        [::core::mem::offset_of!(l4s_stats, refused_invalid) - 320usize];
     ["Offset of field: l4s_stats::decisions_overridden"]
-        [::core::mem::offset_of!(l4s_stats, decisions_overridden) - 320usize];
+        [::core::mem::offset_of!(l4s_stats, decisions_overridden) - 328usize];
     ["Offset of field: l4s_stats::watchdog_misses"]
-        [::core::mem::offset_of!(l4s_stats, watchdog_misses) - 328usize];
+        [::core::mem::offset_of!(l4s_stats, watchdog_misses) - 336usize];
     ["Offset of field: l4s_stats::watchdog_active"]
-        [::core::mem::offset_of!(l4s_stats, watchdog_active) - 336usize];
+        [::core::mem::offset_of!(l4s_stats, watchdog_active) - 344usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]
@@ -974,6 +1015,176 @@ const _: () = {
         [::core::mem::offset_of!(l4s_queues, overload_ns) - 40usize];
     ["Offset of field: l4s_queues::credit"][::core::mem::offset_of!(l4s_queues, credit) - 48usize];
     ["Offset of field: l4s_queues::queue"][::core::mem::offset_of!(l4s_queues, queue) - 56usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_student_input {
+    pub signal: u8,
+    pub scale: u8,
+    pub pad: u16,
+    pub mean: i32,
+    pub gain: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_student_input"][::core::mem::size_of::<l4s_student_input>() - 12usize];
+    ["Alignment of l4s_student_input"][::core::mem::align_of::<l4s_student_input>() - 4usize];
+    ["Offset of field: l4s_student_input::signal"]
+        [::core::mem::offset_of!(l4s_student_input, signal) - 0usize];
+    ["Offset of field: l4s_student_input::scale"]
+        [::core::mem::offset_of!(l4s_student_input, scale) - 1usize];
+    ["Offset of field: l4s_student_input::pad"]
+        [::core::mem::offset_of!(l4s_student_input, pad) - 2usize];
+    ["Offset of field: l4s_student_input::mean"]
+        [::core::mem::offset_of!(l4s_student_input, mean) - 4usize];
+    ["Offset of field: l4s_student_input::gain"]
+        [::core::mem::offset_of!(l4s_student_input, gain) - 8usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_student_unit {
+    pub scale: i32,
+    pub bias: i32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_student_unit"][::core::mem::size_of::<l4s_student_unit>() - 8usize];
+    ["Alignment of l4s_student_unit"][::core::mem::align_of::<l4s_student_unit>() - 4usize];
+    ["Offset of field: l4s_student_unit::scale"]
+        [::core::mem::offset_of!(l4s_student_unit, scale) - 0usize];
+    ["Offset of field: l4s_student_unit::bias"]
+        [::core::mem::offset_of!(l4s_student_unit, bias) - 4usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_student {
+    pub version: u16,
+    pub pad0: u16,
+    pub length: u32,
+    pub checksum: u32,
+    pub inputs: u16,
+    pub hidden: [u16; 2usize],
+    pub pad1: u16,
+    pub idle_budget: u32,
+    pub period_ns: u64,
+    pub tupdate_ns: u64,
+    pub slow_tupdate_ns: u64,
+    pub slow_from: i32,
+    pub min: [i32; 4usize],
+    pub max: [i32; 4usize],
+    pub name: [::core::ffi::c_char; 32usize],
+    pub teacher: [u8; 32usize],
+    pub pad2: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_student"][::core::mem::size_of::<l4s_student>() - 152usize];
+    ["Alignment of l4s_student"][::core::mem::align_of::<l4s_student>() - 8usize];
+    ["Offset of field: l4s_student::version"]
+        [::core::mem::offset_of!(l4s_student, version) - 0usize];
+    ["Offset of field: l4s_student::pad0"][::core::mem::offset_of!(l4s_student, pad0) - 2usize];
+    ["Offset of field: l4s_student::length"][::core::mem::offset_of!(l4s_student, length) - 4usize];
+    ["Offset of field: l4s_student::checksum"]
+        [::core::mem::offset_of!(l4s_student, checksum) - 8usize];
+    ["Offset of field: l4s_student::inputs"]
+        [::core::mem::offset_of!(l4s_student, inputs) - 12usize];
+    ["Offset of field: l4s_student::hidden"]
+        [::core::mem::offset_of!(l4s_student, hidden) - 14usize];
+    ["Offset of field: l4s_student::pad1"][::core::mem::offset_of!(l4s_student, pad1) - 18usize];
+    ["Offset of field: l4s_student::idle_budget"]
+        [::core::mem::offset_of!(l4s_student, idle_budget) - 20usize];
+    ["Offset of field: l4s_student::period_ns"]
+        [::core::mem::offset_of!(l4s_student, period_ns) - 24usize];
+    ["Offset of field: l4s_student::tupdate_ns"]
+        [::core::mem::offset_of!(l4s_student, tupdate_ns) - 32usize];
+    ["Offset of field: l4s_student::slow_tupdate_ns"]
+        [::core::mem::offset_of!(l4s_student, slow_tupdate_ns) - 40usize];
+    ["Offset of field: l4s_student::slow_from"]
+        [::core::mem::offset_of!(l4s_student, slow_from) - 48usize];
+    ["Offset of field: l4s_student::min"][::core::mem::offset_of!(l4s_student, min) - 52usize];
+    ["Offset of field: l4s_student::max"][::core::mem::offset_of!(l4s_student, max) - 68usize];
+    ["Offset of field: l4s_student::name"][::core::mem::offset_of!(l4s_student, name) - 84usize];
+    ["Offset of field: l4s_student::teacher"]
+        [::core::mem::offset_of!(l4s_student, teacher) - 116usize];
+    ["Offset of field: l4s_student::pad2"][::core::mem::offset_of!(l4s_student, pad2) - 148usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_student_file {
+    pub address: u64,
+    pub length: u32,
+    pub pad: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_student_file"][::core::mem::size_of::<l4s_student_file>() - 16usize];
+    ["Alignment of l4s_student_file"][::core::mem::align_of::<l4s_student_file>() - 8usize];
+    ["Offset of field: l4s_student_file::address"]
+        [::core::mem::offset_of!(l4s_student_file, address) - 0usize];
+    ["Offset of field: l4s_student_file::length"]
+        [::core::mem::offset_of!(l4s_student_file, length) - 8usize];
+    ["Offset of field: l4s_student_file::pad"]
+        [::core::mem::offset_of!(l4s_student_file, pad) - 12usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_student_switch {
+    pub version: u16,
+    pub pad0: u16,
+    pub length: u32,
+    pub on: u32,
+    pub idle_budget: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_student_switch"][::core::mem::size_of::<l4s_student_switch>() - 16usize];
+    ["Alignment of l4s_student_switch"][::core::mem::align_of::<l4s_student_switch>() - 4usize];
+    ["Offset of field: l4s_student_switch::version"]
+        [::core::mem::offset_of!(l4s_student_switch, version) - 0usize];
+    ["Offset of field: l4s_student_switch::pad0"]
+        [::core::mem::offset_of!(l4s_student_switch, pad0) - 2usize];
+    ["Offset of field: l4s_student_switch::length"]
+        [::core::mem::offset_of!(l4s_student_switch, length) - 4usize];
+    ["Offset of field: l4s_student_switch::on"]
+        [::core::mem::offset_of!(l4s_student_switch, on) - 8usize];
+    ["Offset of field: l4s_student_switch::idle_budget"]
+        [::core::mem::offset_of!(l4s_student_switch, idle_budget) - 12usize];
+};
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, PartialEq)]
+pub struct l4s_student_status {
+    pub version: u16,
+    pub pad0: u16,
+    pub length: u32,
+    pub on: u32,
+    pub idle_budget: u32,
+    pub decisions: u64,
+    pub steering: u32,
+    pub instances: u32,
+    pub student: l4s_student,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of l4s_student_status"][::core::mem::size_of::<l4s_student_status>() - 184usize];
+    ["Alignment of l4s_student_status"][::core::mem::align_of::<l4s_student_status>() - 8usize];
+    ["Offset of field: l4s_student_status::version"]
+        [::core::mem::offset_of!(l4s_student_status, version) - 0usize];
+    ["Offset of field: l4s_student_status::pad0"]
+        [::core::mem::offset_of!(l4s_student_status, pad0) - 2usize];
+    ["Offset of field: l4s_student_status::length"]
+        [::core::mem::offset_of!(l4s_student_status, length) - 4usize];
+    ["Offset of field: l4s_student_status::on"]
+        [::core::mem::offset_of!(l4s_student_status, on) - 8usize];
+    ["Offset of field: l4s_student_status::idle_budget"]
+        [::core::mem::offset_of!(l4s_student_status, idle_budget) - 12usize];
+    ["Offset of field: l4s_student_status::decisions"]
+        [::core::mem::offset_of!(l4s_student_status, decisions) - 16usize];
+    ["Offset of field: l4s_student_status::steering"]
+        [::core::mem::offset_of!(l4s_student_status, steering) - 24usize];
+    ["Offset of field: l4s_student_status::instances"]
+        [::core::mem::offset_of!(l4s_student_status, instances) - 28usize];
+    ["Offset of field: l4s_student_status::student"]
+        [::core::mem::offset_of!(l4s_student_status, student) - 32usize];
 };
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, PartialEq)]

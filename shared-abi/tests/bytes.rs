@@ -160,14 +160,14 @@ fn errors_name_struct_field_value_and_expectation() {
     bad.reason = raw::L4S_REASON_COUNT as u8;
     let error = Record::try_from(bad).unwrap_err().to_string();
     assert!(
-        error.starts_with("l4s_record.reason: 12 is out of range, expected one of"),
+        error.starts_with("l4s_record.reason: 13 is out of range, expected one of"),
         "{error}"
     );
 
     bad = decision(1, 2);
     bad.hdr.version = 7;
     let error = Record::try_from(bad).unwrap_err().to_string();
-    assert_eq!(error, "l4s_header: version 7, this side supports 1 to 3");
+    assert_eq!(error, "l4s_header: version 7, this side supports 1 to 4");
 
     let params = Params {
         tupdate_ns: 99_999,

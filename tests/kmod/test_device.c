@@ -164,6 +164,8 @@ sizes_and_numbers(void)
 		[L4S_OP_GET_LIMITS] = sizeof(struct l4s_limits),
 		[L4S_OP_SET_LIMITS] = sizeof(struct l4s_limits),
 		[L4S_OP_QUEUES] = sizeof(struct l4s_queues),
+		[L4S_OP_SET_STUDENT] = sizeof(struct l4s_student_switch),
+		[L4S_OP_GET_STUDENT] = sizeof(struct l4s_student_status),
 	};
 	struct router r = router_create(NULL, NULL, 16);
 	uint32_t op;
@@ -179,12 +181,14 @@ sizes_and_numbers(void)
 			 */
 			buf = calloc(1, n + 1);
 			error = l4s_user_request(r.h, op, buf, n, r.now);
-			if (op < 1 || op > L4S_OP_QUEUES)
+			if (op < 1 || op > L4S_OP_GET_STUDENT)
 				CHECK_EQ(error, L4S_ENOTTY);
 			else if (n != size[op])
 				CHECK_EQ(error, L4S_EPROTO);
 			else if (op == L4S_OP_GET_PARAMS ||
-			    op == L4S_OP_GET_LIMITS || op == L4S_OP_CONTROL)
+			    op == L4S_OP_GET_LIMITS || op == L4S_OP_CONTROL ||
+			    op == L4S_OP_GET_STUDENT ||
+			    op == L4S_OP_LOAD_STUDENT)	/* unloads */
 				CHECK_EQ(error, 0);
 			else	/* all zeros: no version, or out of range */
 				CHECK(error == L4S_EPROTO ||

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
+use l4sllm_abi::bytes::as_bytes_mut;
 use l4sllm_abi::raw::{self, L4S_IOC_GROUP};
 use l4sllm_abi::{Op, Refusal, SUMMARY_SIZE};
 use nix::errno::Errno;
@@ -60,6 +61,16 @@ impl CharacterDevice {
     }
 
     pub(super) fn request(&self, op: Op, argument: &mut [u8]) -> Result<(), Failure> {
+        // A student's file is longer than ioctl(2) permits: its address is passed.
+        let mut file = raw::l4s_student_file {
+            address: argument.as_ptr() as u64,
+            length: argument.len() as u32,
+            pad: 0,
+        };
+        let argument = match op {
+            Op::LoadStudent => as_bytes_mut(&mut file),
+            _ => argument,
+        };
         let Some(number) = number(op, argument.len()) else {
             return Err(Failure::Refused(Refusal::Unsupported));
         };
@@ -88,15 +99,21 @@ fn number(op: Op, size: usize) -> Option<nix::sys::ioctl::ioctl_num_type> {
             nix::request_code_readwrite!(L4S_IOC_GROUP, nr, size)
         }
         Op::Control => nix::request_code_none!(L4S_IOC_GROUP, nr),
-        Op::Interval | Op::Override | Op::SetParams | Op::SetLimits => {
-            nix::request_code_write!(L4S_IOC_GROUP, nr, size)
+        Op::Interval
+        | Op::Override
+        | Op::SetParams
+        | Op::SetLimits
+        | Op::LoadStudent
+        | Op::SetStudent => nix::request_code_write!(L4S_IOC_GROUP, nr, size),
+        Op::GetParams | Op::GetLimits | Op::GetStudent => {
+            nix::request_code_read!(L4S_IOC_GROUP, nr, size)
         }
-        Op::GetParams | Op::GetLimits => nix::request_code_read!(L4S_IOC_GROUP, nr, size),
         Op::Read => return None,
     })
 }
 
-/// The numbers of all requests, which the sandbox allows.
+/// The numbers of the daemon's requests, which the sandbox allows. The student is
+/// the operator's.
 #[cfg_attr(not(target_os = "freebsd"), allow(dead_code))]
 pub(crate) fn ioctls() -> Vec<nix::sys::ioctl::ioctl_num_type> {
     [
@@ -110,6 +127,7 @@ pub(crate) fn ioctls() -> Vec<nix::sys::ioctl::ioctl_num_type> {
         (Op::SetParams, size_of::<raw::l4s_params>()),
         (Op::GetLimits, size_of::<raw::l4s_limits>()),
         (Op::SetLimits, size_of::<raw::l4s_limits>()),
+        (Op::GetStudent, size_of::<raw::l4s_student_status>()),
     ]
     .into_iter()
     .filter_map(|(op, size)| number(op, size))
@@ -198,10 +216,11 @@ mod tests {
     }
 
     #[test]
-    fn every_request_is_listed() {
+    fn every_request_of_the_daemon_is_listed() {
         let list = ioctls();
         // Reading uses read(2).
-        assert_eq!(list.len(), Op::ALL.len() - 1);
+        let others = [Op::Read, Op::LoadStudent, Op::SetStudent];
+        assert_eq!(list.len(), Op::ALL.len() - others.len());
         for op in [Op::Interval, Op::SetLimits] {
             let size = if op == Op::Interval { 32 } else { 64 };
             assert!(list.contains(&number(op, size).unwrap()), "{op:?}");

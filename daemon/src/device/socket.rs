@@ -159,7 +159,7 @@ impl SocketDevice {
 fn answers(op: Op) -> bool {
     matches!(
         op,
-        Op::Version | Op::Stats | Op::Queues | Op::GetParams | Op::GetLimits
+        Op::Version | Op::Stats | Op::Queues | Op::GetParams | Op::GetLimits | Op::GetStudent
     )
 }
 

@@ -49,7 +49,7 @@ fn another_version() {
     let place = Place::new();
     place.configure("", SCRIPT);
     let _device = Fake::of_version(&place, 7, 9);
-    ends(&place, 76, "supports versions 7 to 9, this program 3 to 3");
+    ends(&place, 76, "supports versions 7 to 9, this program 4 to 4");
 }
 
 #[test]

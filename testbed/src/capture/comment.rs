@@ -21,10 +21,10 @@ pub(super) fn write(
         "{}; {}{}; {} queue; sojourn {} ms; {}",
         verdict(departure.action),
         reason(departure.reason).unwrap_or(discipline),
-        if departure.reason == Reason::Steer {
-            " under an override"
-        } else {
-            ""
+        match departure.reason {
+            Reason::Steer => " under an override",
+            Reason::Student => " under the student",
+            _ => "",
         },
         queue(departure.queue),
         ms(departure.sojourn_ns),
@@ -87,7 +87,7 @@ fn imperative(action: Action) -> &'static str {
 /// The reason; `None` if the discipline decided.
 fn reason(reason: Reason) -> Option<&'static str> {
     Some(match reason {
-        Reason::Base | Reason::Steer => return None,
+        Reason::Base | Reason::Steer | Reason::Student => return None,
         Reason::Once => "override once",
         Reason::Hold => "override hold",
         Reason::Tail => "queue limit",

@@ -209,6 +209,6 @@ impl Connection {
 fn writes_back(op: u16) -> bool {
     matches!(
         Op::try_from(op),
-        Ok(Op::Version | Op::Stats | Op::Queues | Op::GetParams | Op::GetLimits)
+        Ok(Op::Version | Op::Stats | Op::Queues | Op::GetParams | Op::GetLimits | Op::GetStudent)
     )
 }
