@@ -44,6 +44,7 @@ mod splitmix;
 mod steer;
 mod step;
 pub mod strict_toml;
+pub mod student;
 mod tensors;
 pub mod text;
 pub mod unwind;

@@ -1,9 +1,10 @@
 //! `facts.json`: everything needed to run it again.
 
-use l4sllm_model::{RuleFacts, RunsOn};
+use l4sllm_model::{IdleBudget, RuleFacts, RunsOn};
 use serde::{Deserialize, Serialize};
 
 use super::warnings::Warning;
+use crate::scenario::ArmStudent;
 
 /// The facts of a run, fixed before it starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -110,12 +111,44 @@ pub struct ArmFacts {
     /// nothing decides, and in results of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub set_latency_ns: Option<u64>,
+    /// The student in the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub student: Option<StudentFacts>,
 }
 
 impl ArmFacts {
-    /// Whether a policy or a rule decides in it.
+    /// Whether a policy, a rule or a student decides in it.
     pub fn is_controlled(&self) -> bool {
-        self.rule.is_some() || self.policy.is_some() || self.interval.is_some()
+        self.rule.is_some()
+            || self.policy.is_some()
+            || self.student.is_some()
+            || self.interval.is_some()
+    }
+}
+
+/// Identity of a student.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StudentFacts {
+    /// Its name.
+    pub name: String,
+    /// SHA-256 of its file, hex.
+    pub sha256: String,
+    /// Time between two decisions, ns.
+    pub period_ns: u64,
+    /// Idle budget, share of time.
+    pub idle_budget: f64,
+}
+
+impl From<&ArmStudent> for StudentFacts {
+    fn from(of: &ArmStudent) -> StudentFacts {
+        let student = of.student();
+        let own = f64::from(student.idle_budget) / 1e6;
+        StudentFacts {
+            name: student.name.clone(),
+            sha256: of.sha256(),
+            period_ns: student.period_ns,
+            idle_budget: of.idle_budget.map_or(own, IdleBudget::share),
+        }
     }
 }
 

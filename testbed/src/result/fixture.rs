@@ -57,6 +57,7 @@ pub fn facts(arms: &[(&str, Option<u32>)], repetitions: u32) -> Facts {
                 policy: interval.map(|_| policy.clone()),
                 policy_dir: interval.map(|_| "/made up/policy".to_owned()),
                 set_latency_ns: None,
+                student: None,
             })
             .collect(),
         baselines: super::usual_baselines(),

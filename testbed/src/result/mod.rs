@@ -27,7 +27,7 @@ mod writer;
 pub use dir::ResultDir;
 pub use error::ResultError;
 pub(crate) use facts::usual_baselines;
-pub use facts::{ArmFacts, Facts, Floor, LabFacts, MachinesFacts, PolicyFacts};
+pub use facts::{ArmFacts, Facts, Floor, LabFacts, MachinesFacts, PolicyFacts, StudentFacts};
 pub use files::write_atomically;
 pub use histogram::Histogram;
 pub use rows::{DecisionRow, FlowRow, PacketRow, STEER, SetPointRow};

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use l4sllm_abi::bytes::{Plain, as_bytes_mut};
-use l4sllm_abi::raw::{l4s_limits, l4s_params};
-use l4sllm_abi::{Interval, Limits, Op, Override, Params, Queues, Stats};
+use l4sllm_abi::raw::{l4s_limits, l4s_params, l4s_student_status};
+use l4sllm_abi::{Interval, Limits, Op, Override, Params, Queues, Stats, StudentStatus};
 
 use super::{Device, RouterError, check, ffi};
+use crate::scenario::ArmStudent;
 
 /// Readiness of a handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,6 +211,29 @@ impl Handle {
         // callback is replaced or removed; the old one is freed after that.
         unsafe { ffi::l4s_user_on_ready(self.handle.as_ptr(), Some(call_wake), arg) };
         self.wake = Some(wake);
+    }
+
+    /// Loads a student and enables it.
+    ///
+    /// # Errors
+    /// The device refused it, or is out of memory.
+    pub fn enable_student(&mut self, student: &ArmStudent, now_ns: u64) -> Result<(), RouterError> {
+        let mut file = student.bytes().to_vec();
+        let load = Op::LoadStudent.code();
+        self.ask("load the student", load, &mut file, now_ns)?;
+        let mut switch = student.switch().to_raw()?;
+        let set = Op::SetStudent.code();
+        self.ask("enable the student", set, as_bytes_mut(&mut switch), now_ns)
+    }
+
+    /// State of the student.
+    ///
+    /// # Errors
+    /// The reply is malformed.
+    pub fn student(&mut self, now_ns: u64) -> Result<StudentStatus, RouterError> {
+        let raw: l4s_student_status =
+            self.fetch("read the student's state", Op::GetStudent, now_ns)?;
+        Ok(StudentStatus::try_from(raw)?)
     }
 
     fn fetch<T: Plain>(

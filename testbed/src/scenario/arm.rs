@@ -12,6 +12,7 @@ use l4sllmd::{OverrideMode, Scope};
 
 use crate::aqm::{CodelParams, FifoParams, FqCodelParams, PieParams};
 use crate::router::params_for_rtt;
+use crate::scenario::ArmStudent;
 use l4sllm_model::IdleBudget;
 use l4sllm_model::strict_toml::{Field, Section, TomlError};
 
@@ -32,6 +33,8 @@ pub struct Arm {
     pub control: Option<Control>,
     /// Overrides at set times, in order.
     pub script: Vec<Scripted>,
+    /// The student in the queue, if any.
+    pub student: Option<ArmStudent>,
 }
 
 /// A queue discipline with its parameters.
@@ -190,6 +193,7 @@ impl Arm {
             aqm,
             control: None,
             script: Vec::new(),
+            student: None,
         }
     }
 
@@ -247,13 +251,23 @@ pub(super) fn read(mut section: Section<'_>, file: &Path, duration_ns: u64) -> R
             }
             arm.control = Some(control);
         }
+        if let Some(field) = section.field("student") {
+            arm.student = Some(super::student::read(field.section()?, file)?);
+        }
         for entry in section.sections("script")? {
             arm.script
                 .push(read_scripted(entry, &dualpi2.limits, duration_ns)?);
         }
         arm.script.sort_by_key(|entry| entry.at_ns);
     } else {
-        for key in ["profile", "limits", "ring_records", "control", "script"] {
+        for key in [
+            "profile",
+            "limits",
+            "ring_records",
+            "control",
+            "student",
+            "script",
+        ] {
             if section.has(key) {
                 return Err(section.error(key, "allowed only for dualpi2"));
             }
@@ -556,9 +570,15 @@ pub(super) fn read_preset(section: &mut Section<'_>) -> Result<Preset> {
     field.map_or(Ok(Preset::default()), |field| field.choice(&Preset::NAMES))
 }
 
+/// An idle budget, share of time.
+pub(super) fn read_budget(field: &Field<'_>) -> Result<IdleBudget> {
+    let share = field.number(IdleBudget::SHARES)?;
+    IdleBudget::new(share).ok_or_else(|| field.error("expected a share of 0.001 to 0.02"))
+}
+
 fn read_timing(section: &mut Section<'_>, limits: &Limits, control: &mut Control) -> Result<()> {
     if let Some(field) = section.field("idle_budget") {
-        control.idle_budget = IdleBudget::new(field.number(IdleBudget::SHARES)?);
+        control.idle_budget = Some(read_budget(&field)?);
     }
     if let Some(field) = section.field("ttl") {
         control.ttl_ns = field.duration(1..=limits.max_ttl_ns)?;

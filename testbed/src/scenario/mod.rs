@@ -8,6 +8,7 @@ mod flow;
 mod link;
 mod parse;
 mod plan;
+mod student;
 mod trace;
 mod values;
 
@@ -17,6 +18,7 @@ mod tests;
 pub use arm::{Aqm, Arm, Control, ControlEngine, DualPi2, Latency, Scripted};
 pub use flow::{Arrivals, FlowGroup, Identity, SizeDistribution};
 pub use plan::{FlowPlan, Plan};
+pub use student::ArmStudent;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,7 +29,9 @@ use l4sllm_model::text::shown;
 use thiserror::Error;
 
 use crate::net::{Link, RateError, RateSchedule};
-use crate::result::{ArmFacts, BOTTLENECK_NOT_SLOWEST, Facts, Floor, Warning, usual_baselines};
+use crate::result::{
+    ArmFacts, BOTTLENECK_NOT_SLOWEST, Facts, Floor, StudentFacts, Warning, usual_baselines,
+};
 use crate::transport::MSS;
 
 /// One experiment: a network, its traffic, and the arms that are compared on it.
@@ -242,6 +246,7 @@ impl Scenario {
             policy: None,
             policy_dir: None,
             set_latency_ns: arm.control.as_ref().and_then(Control::set_latency_ns),
+            student: arm.student.as_ref().map(StudentFacts::from),
         });
         Facts {
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -69,7 +69,10 @@ impl Simulation {
         let controlled = arm.is_controlled();
         let discipline = discipline(&arm.aqm, controlled, derive_seed(seed, "aqm", 0))?;
         let mut simulation = Simulation::around(scenario, arm, repetition, discipline);
-        simulation.controlled = controlled;
+        simulation.controlled = controlled || arm.student.is_some();
+        if let Some(student) = &arm.student {
+            simulation.open()?.enable_student(student, 0)?;
+        }
         if controlled {
             let control = match &arm.control {
                 None => None,

@@ -21,4 +21,5 @@ mod overrides;
 mod policy;
 mod reproducible;
 mod shared_file;
+mod student;
 mod support;
