@@ -13,7 +13,6 @@
 //!             └────────┴─────────┴─▶ metrics ─▶ status
 //! ```
 
-pub mod accept;
 pub mod advice;
 pub mod apply;
 pub mod batch;

@@ -16,7 +16,10 @@
 //! GPT-2. Feature `torch` adds an engine for every backbone, and training. The engine
 //! into which a policy is loaded ([`Policy::load_with`]) is transparent to users of its
 //! sessions. Feature `pool` reads and writes experience pools.
+//! Feature `accept` accepts the connections of the programs that listen.
 
+#[cfg(feature = "accept")]
+pub mod accept;
 pub mod backbone;
 mod base;
 mod budget;
@@ -47,6 +50,7 @@ pub mod strict_toml;
 pub mod student;
 mod tensors;
 pub mod text;
+pub mod throttle;
 pub mod unwind;
 
 #[cfg(feature = "pool")]

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use l4sllmd::accept::Acceptor;
+use l4sllm_model::accept::Acceptor;
 use l4sllmd::control::select;
 use l4sllmd::http::{Request, head, response, send};
 use serde::Deserialize;

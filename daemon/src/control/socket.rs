@@ -5,12 +5,12 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use l4sllm_model::accept::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Choice;
-use crate::accept::Acceptor;
 use crate::config::ControlConfig;
 use crate::files::Files;
 use crate::os_error::explain;

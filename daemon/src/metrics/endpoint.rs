@@ -9,11 +9,11 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use l4sllm_model::accept::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 
 use super::openmetrics::{CONTENT_TYPE, DeviceSnapshot, Snapshot, text};
-use crate::accept::Acceptor;
 use crate::config::DeviceConfig;
 use crate::files::Files;
 use crate::http::{Request, response, send};

@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
+use l4sllm_model::throttle::Throttle;
+
 use super::codec;
 use super::frame::Frame;
 use super::ring::{Ring, SEGMENTS};
-use crate::logging::Throttle;
 use crate::os_error::explain;
 use crate::status::RecorderStatus;
 

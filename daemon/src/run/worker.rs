@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use l4sllm_abi::Refusal;
+use l4sllm_model::throttle::Throttle;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
@@ -24,7 +25,6 @@ use crate::config::Config;
 use crate::control::Choice;
 use crate::error::Error;
 use crate::files::Files;
-use crate::logging::Throttle;
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::recorder::Recorder;
 use crate::status::{DeviceStatus, State};

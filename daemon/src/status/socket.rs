@@ -5,12 +5,12 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use l4sllm_model::accept::Acceptor;
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Status;
-use crate::accept::Acceptor;
 use crate::config::StatusConfig;
 use crate::files::Files;
 use crate::os_error::explain;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::logging::Throttle;
+use crate::throttle::Throttle;
 
 /// Pause after a failed accept(2), until descriptors become free.
 const PAUSE: Duration = Duration::from_millis(100);
