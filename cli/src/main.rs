@@ -12,6 +12,8 @@ mod collect;
 mod columns;
 mod completions;
 mod demo;
+#[cfg(feature = "remote")]
+mod descriptors;
 mod device;
 mod doctor;
 mod drill;

@@ -117,6 +117,8 @@ mod served {
             "l4sllm_serve_outcomes_total{outcome=\"decided\"} 1\n",
             "l4sllm_serve_batch_sizes_total{windows=\"1\"} 1\n",
             "l4sllm_serve_waiting 0\n",
+            "l4sllm_serve_waiting_bytes 0\n",
+            "l4sllm_serve_connections 1\n",
         ] {
             assert!(text.contains(sample), "{text} has no {sample}");
         }

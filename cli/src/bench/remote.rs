@@ -14,11 +14,11 @@ use l4sllm_remote::load::{Load, measure};
 use l4sllm_remote::server::{Security, Server, ServerOptions};
 use l4sllm_remote::tensors::Contract;
 use l4sllm_report::Rows;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 
+use crate::descriptors;
 use crate::duration;
 use crate::engine::EngineArgs;
 use crate::format::{Format, FormatArgs, print_rows};
@@ -46,7 +46,10 @@ pub(super) struct RemoteArgs {
 }
 
 /// Numbers of emulated routers.
-const ROUTERS: [usize; 3] = [1, 100, 1000];
+const ROUTERS: [usize; 3] = [1, 100, MOST];
+
+/// The largest of them.
+const MOST: usize = 1000;
 
 /// Measures, and prints one row for each number of routers.
 pub(super) fn run(args: &RemoteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
@@ -54,7 +57,8 @@ pub(super) fn run(args: &RemoteArgs, cancel: &AtomicBool) -> anyhow::Result<Done
     let policy = Policy::load_with(&dir, &args.engine.options())
         .with_context(|| args.policy.display().to_string())?;
     shipped::remove();
-    allow_descriptors();
+    // Each router needs two of this process.
+    descriptors::allow_all();
     let turn = Duration::from_nanos(args.turn);
     let window = full_window(&policy);
     let local = direct(&policy, &window, turn)?;
@@ -79,19 +83,6 @@ pub(super) fn run(args: &RemoteArgs, cancel: &AtomicBool) -> anyhow::Result<Done
 fn event_loop() -> anyhow::Result<Runtime> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the event loop")
-}
-
-/// Each router needs two descriptors of this process.
-fn allow_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    // Too few are reported by the connection that fails.
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
 }
 
 /// A window of full length. Its values do not affect the time.
@@ -126,7 +117,11 @@ impl Running {
     fn start(policy: Arc<Policy>) -> anyhow::Result<Running> {
         let runtime = event_loop()?;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let server = Server::bind(any, policy, ServerOptions::default(), Security::default());
+        let options = ServerOptions {
+            max_connections: MOST,
+            ..ServerOptions::default()
+        };
+        let server = Server::bind(any, policy, options, Security::default());
         let server = runtime.block_on(server)?;
         let address = server.address()?;
         let (stop, stopped) = oneshot::channel::<()>();

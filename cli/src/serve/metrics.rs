@@ -61,10 +61,17 @@ fn write(page: &mut Page<'_>, c: &Counters) -> Result<(), std::fmt::Error> {
         None,
         &alone(c.busy.as_millis() as f64),
     )?;
-    page.gauges(
-        "l4sllm_serve_waiting",
-        "Windows that wait or are computed.",
-        None,
-        &alone(c.waiting as f64),
-    )
+    for (name, help, value) in [
+        ("waiting", "Windows that wait or are computed.", c.waiting),
+        (
+            "waiting_bytes",
+            "Bytes of requests that are received, wait or are computed.",
+            c.waiting_bytes,
+        ),
+        ("connections", "Open connections.", c.connections),
+    ] {
+        let name = format!("l4sllm_serve_{name}");
+        page.gauges(&name, help, None, &alone(value as f64))?;
+    }
+    Ok(())
 }

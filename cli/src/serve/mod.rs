@@ -12,9 +12,12 @@ use clap::Args;
 use l4sllm_model::text::shown;
 use l4sllm_model::{Policy, files};
 use l4sllm_remote::server::{Security, Server, ServerOptions};
+use l4sllmd::config::LogConfig;
+use l4sllmd::logging::LogControl;
 use l4sllmd::metrics::endpoint::Endpoint;
 use tokio::sync::oneshot;
 
+use crate::descriptors;
 use crate::duration;
 use crate::engine::EngineArgs;
 use crate::output::{note, outln};
@@ -25,7 +28,8 @@ use crate::shipped::{self, Kind};
 /// The server speaks the Open Inference Protocol, version 2, over gRPC: ServerLive,
 /// ServerReady, ModelReady, ServerMetadata, ModelMetadata and ModelInfer. The model has
 /// the policy's name. It combines the requests of several routers into batches. Ctrl-C
-/// and SIGTERM end it once the requests in flight are answered.
+/// and SIGTERM end it once the requests in flight are answered, at the latest after 10 s.
+/// If the engine panics, the server is no longer ready and ends with exit code 1.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Other hosts need --listen with another address, and then a token and TLS.
@@ -58,6 +62,9 @@ pub struct ServeArgs {
     /// arrive while a batch is computed form the next one in any case.
     #[arg(long, value_name = "TIME", default_value = "0ms", value_parser = wait)]
     max_wait: u64,
+    /// Maximum number of connections; further ones wait.
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    max_connections: u32,
     /// Serve metrics at http://ADDRESS/metrics, in the OpenMetrics format.
     #[arg(long, value_name = "ADDRESS")]
     metrics: Option<SocketAddr>,
@@ -80,9 +87,15 @@ pub fn run(args: &ServeArgs, signals: Receiver<()>) -> anyhow::Result<()> {
     // Loaded, so that no files remain after a kill.
     shipped::remove();
     let security = security(args)?;
+    descriptors::allow_all();
+    let _log = LogControl::start(LogConfig {
+        level: tracing::Level::WARN,
+        json: false,
+    });
     let options = ServerOptions {
         max_batch: args.max_batch as usize,
         max_wait: Duration::from_nanos(args.max_wait),
+        max_connections: args.max_connections as usize,
         ..ServerOptions::default()
     };
     let (name, runs_on) = (policy.config().name.clone(), policy.runs_on().clone());

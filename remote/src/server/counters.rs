@@ -17,7 +17,7 @@ pub struct Counters {
     pub unauthenticated: u64,
     /// Requests with wrong names, shapes or values.
     pub invalid: u64,
-    /// Requests refused because too many windows waited.
+    /// Requests refused because too many windows or bytes waited.
     pub overloaded: u64,
     /// Windows accepted.
     pub windows: u64,
@@ -29,6 +29,10 @@ pub struct Counters {
     pub cancelled: u64,
     /// Windows that wait or are computed.
     pub waiting: u64,
+    /// Bytes charged to the requests that are received, wait or are computed.
+    pub waiting_bytes: u64,
+    /// Open connections.
+    pub connections: u64,
     /// Batches computed.
     pub batches: u64,
     /// Batches with at most [`BATCH_BOUNDS`] windows, and the larger ones.

@@ -7,7 +7,8 @@ use tonic::service::Interceptor;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::ServerOptions;
-use super::batch::{Full, Queue};
+use super::batch::{Queue, Refused};
+use super::connection::Peer;
 use super::counters::SharedCounters;
 use crate::proto::grpc_inference_service_server::GrpcInferenceService;
 use crate::proto::{
@@ -37,17 +38,32 @@ impl Service {
         options: ServerOptions,
     ) -> std::io::Result<Service> {
         let counters = SharedCounters::default();
-        Ok(Service {
-            version: policy.hash().chars().take(VERSION).collect(),
+        let version = policy.hash().chars().take(VERSION).collect();
+        let queue = Queue::start(policy, options, counters)?;
+        Ok(Service::of(queue, contract, version, options))
+    }
+
+    pub(super) fn of(
+        queue: Queue,
+        contract: Contract,
+        version: String,
+        options: ServerOptions,
+    ) -> Service {
+        Service {
+            version,
             contract,
             max_batch: options.max_batch,
-            queue: Queue::start(policy, options, counters.clone())?,
-            counters,
-        })
+            counters: queue.counters(),
+            queue,
+        }
     }
 
     pub(super) fn counters(&self) -> SharedCounters {
         self.counters.clone()
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     fn is_model(&self, name: &str, version: &str) -> bool {
@@ -81,13 +97,17 @@ impl Service {
         });
         let steps: Result<Vec<_>, _> = steps.collect();
         let steps = steps.map_err(|error| invalid(error.to_string()))?;
-        let answers = self.queue.add(steps).map_err(|Full| {
-            self.counters.lock().overloaded += 1;
-            Status::resource_exhausted("too many windows wait")
+        let ended = || Status::unavailable("the server is ending");
+        let answers = self.queue.add(steps).map_err(|refused| match refused {
+            Refused::Full => {
+                self.counters.lock().overloaded += 1;
+                Status::resource_exhausted("too many windows wait")
+            }
+            Refused::Ended => ended(),
         })?;
         let mut outputs: Vec<Outputs> = Vec::with_capacity(answers.len());
         for answer in answers {
-            let answer = answer.await.ok().flatten();
+            let answer = answer.await.map_err(|_| ended())?;
             outputs.push(answer.ok_or_else(|| Status::internal("the policy's engine failed"))?);
         }
         let response = self
@@ -110,7 +130,9 @@ impl GrpcInferenceService for Service {
         &self,
         _request: Request<ServerReadyRequest>,
     ) -> Result<Response<ServerReadyResponse>, Status> {
-        Ok(Response::new(ServerReadyResponse { ready: true }))
+        Ok(Response::new(ServerReadyResponse {
+            ready: self.queue.is_running(),
+        }))
     }
 
     async fn model_ready(
@@ -118,7 +140,7 @@ impl GrpcInferenceService for Service {
         request: Request<ModelReadyRequest>,
     ) -> Result<Response<ModelReadyResponse>, Status> {
         let request = request.get_ref();
-        let ready = self.is_model(&request.name, &request.version);
+        let ready = self.is_model(&request.name, &request.version) && self.queue.is_running();
         Ok(Response::new(ModelReadyResponse { ready }))
     }
 
@@ -152,7 +174,7 @@ impl GrpcInferenceService for Service {
     }
 }
 
-/// Refuses requests without the token.
+/// Refuses requests without the token. Others admit their connection.
 #[derive(Clone)]
 pub(super) struct Bearer {
     expected: Option<Arc<[u8]>>,
@@ -168,11 +190,15 @@ impl Bearer {
 
 impl Interceptor for Bearer {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let Some(expected) = &self.expected else {
-            return Ok(request);
-        };
         let given = request.metadata().get("authorization");
-        if given.is_some_and(|given| is_equal(given.as_bytes(), expected)) {
+        let is_valid = self
+            .expected
+            .as_ref()
+            .is_none_or(|expected| given.is_some_and(|given| is_equal(given.as_bytes(), expected)));
+        if is_valid {
+            if let Some(peer) = request.extensions().get::<Peer>() {
+                peer.admit();
+            }
             return Ok(request);
         }
         self.counters.lock().unauthenticated += 1;
