@@ -24,7 +24,7 @@ mod served {
     use std::time::{Duration, Instant};
 
     use l4sllm_model::{Policy, Window};
-    use l4sllm_remote::client::{Client, ClientOptions, Progress};
+    use l4sllm_remote::client::{CONNECT, Client, ClientOptions, Progress};
     use l4sllm_remote::tensors::Contract;
     use rustix::process::{Pid, Signal, kill_process};
 
@@ -100,6 +100,7 @@ mod served {
             ca_file: None,
             token_file: None,
             retry: (Duration::from_millis(10), Duration::from_millis(100)),
+            connect: CONNECT,
         };
         let client = Client::start(options, Contract::of(config)).unwrap();
         until("connection", || client.is_connected());

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::{MS, PERIOD_MS, client, connected, message, on_summaries, options, until};
-use l4sllm_remote::client::{Client, Counters};
+use l4sllm_remote::client::{Client, ClientOptions, Counters};
 use l4sllmd::engine::{Adaptive, AdaptiveConfig, Fallback, RemoteEngine};
 use l4sllmd::{Pipeline, PipelineConfig};
 use server::{Hostile, Mode};
@@ -46,6 +46,9 @@ static COUNTING: Counting = Counting;
 /// Time for an answer.
 const DEADLINE: Duration = Duration::from_millis(50);
 
+/// Time for a connection.
+const CONNECT: Duration = Duration::from_millis(200);
+
 /// Intervals of each behaviour.
 const INTERVALS: u64 = 12;
 
@@ -55,7 +58,7 @@ const GROWTH: usize = 1 << 20;
 /// A behaviour, and the counter that shows it.
 type Case = (&'static str, Mode, fn(&Counters) -> u64);
 
-const CASES: [Case; 13] = [
+const CASES: [Case; 16] = [
     ("never answers", Mode::Never, |c| c.abandoned),
     ("answers late", Mode::Late, |c| c.late),
     ("fails", Mode::Fails, |c| c.failed),
@@ -69,6 +72,11 @@ const CASES: [Case; 13] = [
     ("closes in the middle", Mode::Closes, |c| c.failed),
     ("is no server of the protocol", Mode::Garbage, |c| c.refused),
     ("has other metadata", Mode::Metadata, |c| c.refused),
+    ("is silent to ModelReady", Mode::SilentReady, |c| c.refused),
+    ("is silent to ModelMetadata", Mode::SilentMetadata, |c| {
+        c.refused
+    }),
+    ("freezes", Mode::Frozen, |c| c.refused),
 ];
 
 /// A pipeline whose next interval is numbered.
@@ -143,7 +151,11 @@ impl Queue {
 fn hostile_servers_leave_the_queue_to_the_fallback() {
     let policy = on_summaries();
     let hostile = Hostile::start(&policy);
-    let client = client(options(hostile.address, "periods"), &policy);
+    let options = ClientOptions {
+        connect: CONNECT,
+        ..options(hostile.address, "periods")
+    };
+    let client = client(options, &policy);
     connected(&client);
     let mut queue = Queue::new(client.clone());
     // The rule decides before the first answer.

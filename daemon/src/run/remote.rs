@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use l4sllm_model::{EngineOptions, Policy, PolicyConfig, PolicyError};
-use l4sllm_remote::client::{Client, ClientOptions};
+use l4sllm_remote::client::{CONNECT, Client, ClientOptions};
 use l4sllm_remote::tensors::Contract;
 
 use super::board::RemoteCounters;
@@ -29,6 +29,7 @@ pub(crate) fn client_options(config: &RemoteConfig, policy: &str) -> ClientOptio
         ca_file: config.ca_file.clone(),
         token_file: config.token_file.clone(),
         retry: config.retry,
+        connect: CONNECT,
     }
 }
 

@@ -21,9 +21,6 @@ use crate::proto::grpc_inference_service_client::GrpcInferenceServiceClient;
 use crate::proto::{ModelMetadataRequest, ModelReadyRequest};
 use crate::tensors::{AnswerError, MismatchError};
 
-/// Time for a connection with its metadata.
-const CONNECT: Duration = Duration::from_secs(5);
-
 /// A peer that answers no ping for this time is gone; pings are sent this often.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 
@@ -170,11 +167,13 @@ pub enum ConnectError {
         /// The difference.
         source: Box<MismatchError>,
     },
-    /// No answer in time.
-    #[error("{url}: no answer within {} s", CONNECT.as_secs())]
+    /// The server was silent: before, during or after a handshake, or to a request.
+    #[error("{url}: no connection with metadata within {} s", within.as_secs_f64())]
     Time {
         /// The server.
         url: String,
+        /// Time for a connection.
+        within: Duration,
     },
 }
 
@@ -224,9 +223,12 @@ pub(super) async fn keep(shared: &Shared) {
 }
 
 async fn connect(shared: &Shared) -> Result<Link, ConnectError> {
-    let url = || shared.options.url.clone();
-    let connected = timeout(CONNECT, connect_now(shared)).await;
-    connected.unwrap_or_else(|_| Err(ConnectError::Time { url: url() }))
+    let within = shared.options.connect;
+    let connected = timeout(within, connect_now(shared)).await;
+    connected.unwrap_or_else(|_| {
+        let url = shared.options.url.clone();
+        Err(ConnectError::Time { url, within })
+    })
 }
 
 async fn connect_now(shared: &Shared) -> Result<Link, ConnectError> {
@@ -277,7 +279,7 @@ fn endpoint(options: &ClientOptions) -> Result<Endpoint, ConnectError> {
     let endpoint = Endpoint::from_shared(options.url.clone());
     let endpoint = endpoint.map_err(|error| transport(&options.url, &error))?;
     let endpoint = endpoint
-        .connect_timeout(CONNECT)
+        .connect_timeout(options.connect)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)

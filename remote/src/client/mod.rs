@@ -30,7 +30,7 @@ pub use connection::ConnectError;
 use connection::{CallError, Link};
 use counters::Count;
 pub use counters::Counters;
-pub use options::{ClientOptions, OptionError};
+pub use options::{CONNECT, ClientOptions, OptionError};
 pub use ticket::{Progress, Ticket};
 
 /// A request is cancelled after this many deadlines. Until then, an answer is counted as

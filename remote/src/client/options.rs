@@ -19,7 +19,13 @@ pub struct ClientOptions {
     pub token_file: Option<PathBuf>,
     /// Pause before the first attempt to reconnect, and maximum pause.
     pub retry: (Duration, Duration),
+    /// Time for a connection with its metadata, usually [`CONNECT`].
+    pub connect: Duration,
 }
+
+/// Time for a connection: long enough for the handshakes of a busy server, shorter than
+/// the longest pause.
+pub const CONNECT: Duration = Duration::from_secs(5);
 
 /// Options that do not belong together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -82,6 +88,7 @@ mod tests {
                 ca_file: ca.then(|| "ca.pem".into()),
                 token_file: token.then(|| "token".into()),
                 retry: (Duration::from_millis(100), Duration::from_secs(10)),
+                connect: CONNECT,
             };
             options.check().map_err(|error| error.to_string())
         };

@@ -41,6 +41,22 @@ pub enum Mode {
     Garbage,
     /// Cuts the connection, and has other tensors afterwards.
     Metadata,
+    /// Cuts the connection, and is silent when it is made again: to `ModelReady`.
+    SilentReady,
+    /// As before: to `ModelMetadata`.
+    SilentMetadata,
+    /// Keeps every connection without reading or writing.
+    Frozen,
+}
+
+impl Mode {
+    /// Whether it concerns new connections, so that existing ones are cut.
+    fn reconnects(self) -> bool {
+        matches!(
+            self,
+            Mode::Metadata | Mode::SilentReady | Mode::SilentMetadata
+        )
+    }
 }
 
 /// Longer than the deadline, shorter than twice the deadline.
@@ -103,7 +119,7 @@ async fn forward(mut client: TcpStream, behind: SocketAddr, mut modes: watch::Re
     let Ok(mut server) = TcpStream::connect(behind).await else {
         return;
     };
-    let mut others = modes.clone();
+    let (mut others, mut frozen) = (modes.clone(), modes.clone());
     let cut = async {
         let cuts = |mode: &Mode| matches!(mode, Mode::Closes | Mode::Garbage);
         let _ = modes.wait_for(cuts).await;
@@ -112,11 +128,11 @@ async fn forward(mut client: TcpStream, behind: SocketAddr, mut modes: watch::Re
     };
     let reconnects = async {
         // Existing connections are cut only when the mode changes to it.
-        let is_new = *others.borrow_and_update() == Mode::Metadata;
+        let is_new = others.borrow_and_update().reconnects();
         match is_new {
             true => std::future::pending().await,
             false => {
-                let _ = others.wait_for(|mode| *mode == Mode::Metadata).await;
+                let _ = others.wait_for(|mode| mode.reconnects()).await;
             }
         }
     };
@@ -124,7 +140,9 @@ async fn forward(mut client: TcpStream, behind: SocketAddr, mut modes: watch::Re
         _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
         () = cut => {}
         () = reconnects => {}
+        _ = frozen.wait_for(|mode| *mode == Mode::Frozen) => {}
     }
+    let _ = frozen.wait_for(|mode| *mode != Mode::Frozen).await;
 }
 
 struct Service {
@@ -146,6 +164,7 @@ impl Service {
             Mode::Honest => {}
             // Late and Never are handled by the caller.
             Mode::Late | Mode::Never | Mode::Closes | Mode::Garbage | Mode::Metadata => {}
+            Mode::SilentReady | Mode::SilentMetadata | Mode::Frozen => {}
             Mode::Overloaded => return Err(Status::resource_exhausted("too many windows wait")),
             Mode::Fails => return Err(Status::internal("out of memory\n\x1b[31m")),
             Mode::Name => output.name = "results".into(),
@@ -179,6 +198,9 @@ impl GrpcInferenceService for Service {
         &self,
         _request: Request<ModelReadyRequest>,
     ) -> Result<Response<ModelReadyResponse>, Status> {
+        if *self.modes.borrow() == Mode::SilentReady {
+            std::future::pending().await
+        }
         Ok(Response::new(ModelReadyResponse { ready: true }))
     }
 
@@ -194,7 +216,11 @@ impl GrpcInferenceService for Service {
         _request: Request<ModelMetadataRequest>,
     ) -> Result<Response<ModelMetadataResponse>, Status> {
         let mut metadata = self.contract.metadata("1");
-        if *self.modes.borrow() == Mode::Metadata {
+        let mode = *self.modes.borrow();
+        if mode == Mode::SilentMetadata {
+            std::future::pending().await
+        }
+        if mode == Mode::Metadata {
             metadata.inputs[1].shape = vec![-1, -1, 5];
         }
         Ok(Response::new(metadata))
@@ -206,9 +232,9 @@ impl GrpcInferenceService for Service {
     ) -> Result<Response<ModelInferResponse>, Status> {
         let mode = *self.modes.borrow();
         match mode {
-            Mode::Never | Mode::Closes | Mode::Garbage | Mode::Metadata => {
-                std::future::pending().await
-            }
+            Mode::Honest => {}
+            Mode::Never | Mode::Closes | Mode::Garbage => std::future::pending().await,
+            mode if mode.reconnects() || mode == Mode::Frozen => std::future::pending().await,
             Mode::Late => tokio::time::sleep(LATE).await,
             _ => {}
         }

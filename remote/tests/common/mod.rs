@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use l4sllm_abi::{Message, Record, Summary, header, raw};
 use l4sllm_model::{Feature, Policy, PolicyConfig, PolicyInput, SummaryFeature, Tensors};
-use l4sllm_remote::client::{Client, ClientOptions};
+use l4sllm_remote::client::{CONNECT, Client, ClientOptions};
 use l4sllm_remote::server::{Counters, Security, Server, ServerOptions};
 use l4sllm_remote::tensors::Contract;
 use tokio::sync::oneshot;
@@ -86,6 +86,7 @@ pub fn options(address: SocketAddr, model: &str) -> ClientOptions {
         ca_file: None,
         token_file: None,
         retry: (Duration::from_millis(5), Duration::from_millis(20)),
+        connect: CONNECT,
     }
 }
 
