@@ -4,16 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod common;
+#[path = "common/python.rs"]
+mod server;
 
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use common::{client, on_records, on_summaries, options, summary};
-use l4sllm_model::WindowSession;
-use l4sllm_remote::client::Progress;
+use common::on_summaries;
+use server::{Running, free_port, python};
 
 const NAME: &str = "the_client_works_with_mlserver";
 
@@ -35,23 +33,6 @@ class Newest(MLModel):
         outputs = [NumpyCodec.encode_output("outputs", newest)]
         return InferenceResponse(model_name=self.name, outputs=outputs)
 "#;
-
-/// Time for MLServer to start.
-const START: Duration = Duration::from_secs(120);
-
-fn python() -> Option<String> {
-    let python = std::env::var("MLSERVER_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let found = Command::new(&python)
-        .args(["-c", "import mlserver"])
-        .stderr(Stdio::null())
-        .status();
-    found.is_ok_and(|status| status.success()).then_some(python)
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 /// Writes the model's directory.
 fn prepare(dir: &Path, ports: [u16; 3], width: usize) {
@@ -78,19 +59,9 @@ fn prepare(dir: &Path, ports: [u16; 3], width: usize) {
     std::fs::write(dir.join("runtime.py"), RUNTIME).unwrap();
 }
 
-/// Killed on drop.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn the_client_works_with_mlserver() {
-    let Some(python) = python() else {
+    let Some(python) = python("MLSERVER_PYTHON", "mlserver") else {
         println!("skipped: {NAME} (no MLServer: pip install mlserver, MLSERVER_PYTHON=python)");
         return;
     };
@@ -98,49 +69,10 @@ fn the_client_works_with_mlserver() {
     let dir = tempfile::tempdir().unwrap();
     let ports = [free_port(), free_port(), free_port()];
     prepare(dir.path(), ports, policy.config().inputs());
-    let log = std::fs::File::create(dir.path().join("log")).unwrap();
     let start = "from mlserver.cli import main; main()";
-    let child = Command::new(python)
+    let mut command = Command::new(python);
+    command
         .args(["-c", start, "start", "."])
-        .current_dir(dir.path())
-        .env("PYTHONPATH", ".")
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap();
-    let mut running = Running(child);
-    let said = || std::fs::read_to_string(dir.path().join("log")).unwrap_or_default();
-    let address = SocketAddr::from(([127, 0, 0, 1], ports[1]));
-    let asking = client(options(address, "periods"), &policy);
-    let since = Instant::now();
-    while !asking.is_connected() {
-        let ended = running.0.try_wait().unwrap();
-        assert!(
-            ended.is_none() && since.elapsed() < START,
-            "not connected: {}",
-            said()
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let config = Arc::new(policy.config().clone());
-    let mut session = WindowSession::new(config, 1);
-    for index in 0..10 {
-        let window = session.observe_summary(&summary(index)).unwrap();
-        let ticket = asking.submit(&window, Duration::from_secs(30)).unwrap();
-        let outputs = common::until("answer", || match ticket.progress() {
-            Progress::Answered(outputs) => Some(outputs),
-            progress => {
-                assert_ne!(progress, Progress::Ended, "no answer: {}", said());
-                None
-            }
-        });
-        let width = policy.config().inputs();
-        let newest = &window.inputs[window.inputs.len() - width..][..8];
-        assert_eq!(outputs, *newest, "to the bit");
-    }
-    assert_eq!(asking.counters().answered, 10);
-    // A policy with other tensors is refused when it connects.
-    let other = client(options(address, "periods"), &on_records());
-    common::until("refusal", || (other.counters().refused >= 1).then_some(()));
-    assert!(!other.is_connected());
+        .env("PYTHONPATH", ".");
+    Running::start(&mut command, dir.path(), false).check(ports[1], &policy);
 }
