@@ -234,12 +234,7 @@ impl RouterArgs {
     /// The queue: that of an arm, or DualPI2 with the defaults of RFC 9332.
     fn choose(&self, scenario: &Scenario) -> anyhow::Result<Arm> {
         let arm = match (&self.scenario, &self.arm) {
-            (None, _) => Some(Arm {
-                name: "dualpi2".to_owned(),
-                aqm: Aqm::DualPi2(DualPi2::default()),
-                control: None,
-                script: Vec::new(),
-            }),
+            (None, _) => Some(Arm::new("dualpi2", Aqm::DualPi2(DualPi2::default()))),
             (Some(_), Some(name)) => scenario.arm(name).cloned(),
             (Some(_), None) => {
                 let mut arms = scenario.arms.iter();
