@@ -155,15 +155,15 @@ instance_summarize(struct l4s_instance *inst, uint64_t now)
 static void
 instance_ask_student(struct l4s_instance *inst, uint64_t now)
 {
-	const struct l4s_student_slot *student = inst->student;
-	struct l4s_override decision;
+	struct l4s_student_slot *student = inst->student;
 
 	l4s_student_decide(&student->net, &student->state,
-	    &inst->queue.params, &inst->overrides.bounds, &decision);
-	decision.expires_ns = now +
+	    &inst->queue.params, &inst->overrides.bounds, &student->decision);
+	student->decision.expires_ns = now +
 	    L4S_STUDENT_LIFE * student->net.header.period_ns;
 	L4S_COUNT(&inst->student_decisions, 1);
-	if (l4s_override_student(&inst->overrides, &inst->queue, &decision)) {
+	if (l4s_override_student(&inst->overrides, &inst->queue,
+	    &student->decision)) {
 		instance_reconfigure(inst);
 		instance_write_context(inst, now);
 	}
@@ -187,9 +187,9 @@ instance_collect(struct l4s_instance *inst, uint64_t now)
 			instance_advance(inst, o->current.expires_ns, now);
 		changed = l4s_override_expire(o, d, now);
 	}
-	if (o->student_active && now >= o->student.expires_ns) {
-		if (o->student_steering && o->student.expires_ns > inst->now)
-			instance_advance(inst, o->student.expires_ns, now);
+	if (o->student != NULL && now >= o->student->expires_ns) {
+		if (o->student_steering && o->student->expires_ns > inst->now)
+			instance_advance(inst, o->student->expires_ns, now);
 		if (l4s_override_expire_student(o, d, now))
 			changed = true;
 	}
@@ -242,7 +242,7 @@ instance_take_student(struct l4s_instance *inst)
 {
 	struct l4s_overrides *o = &inst->overrides;
 	struct l4s_student_slot *unused = NULL;
-	bool replaced;
+	bool replaced, changed;
 
 	l4s_lock(&o->lock);
 	inst->idle_budget = inst->posted_budget;
@@ -254,8 +254,9 @@ instance_take_student(struct l4s_instance *inst)
 		inst->student_posted = false;
 	}
 	l4s_unlock(&o->lock);
+	changed = replaced && l4s_override_student(o, &inst->queue, NULL);
 	l4s_free(unused);
-	return (replaced && l4s_override_student(o, &inst->queue, NULL));
+	return (changed);
 }
 
 static void

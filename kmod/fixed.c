@@ -82,7 +82,7 @@ l4s_fixed_exp2(int32_t log)
 	return (value >> shift);
 }
 
-int16_t
+int32_t
 l4s_fixed_tanh(int32_t x)
 {
 	uint32_t size = x < 0 ? (uint32_t)-(int64_t)x : (uint32_t)x, i, y;
@@ -94,5 +94,5 @@ l4s_fixed_tanh(int32_t x)
 		y = fixed_tanh[i] + ((uint32_t)(fixed_tanh[i + 1] -
 		    fixed_tanh[i]) * (size & 255) >> 8);
 	}
-	return (x < 0 ? (int16_t)-(int32_t)y : (int16_t)y);
+	return (x < 0 ? -(int32_t)y : (int32_t)y);
 }

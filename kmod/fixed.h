@@ -24,6 +24,6 @@ int32_t	l4s_fixed_log2(uint64_t x);
 /* 2^x in Q16, with x in Q16, and a relative error below 2e-5 + 2^-16 / 2^x. */
 uint32_t l4s_fixed_exp2(int32_t x);
 /* tanh x in Q12, with x in Q12, and an error below 7e-4. */
-int16_t	l4s_fixed_tanh(int32_t x);
+int32_t	l4s_fixed_tanh(int32_t x);
 
 #endif /* !_L4S_FIXED_H_ */

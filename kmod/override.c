@@ -217,7 +217,7 @@ static void
 override_derive(struct l4s_overrides *o)
 {
 	o->watching = o->above || (o->active && !o->steering) ||
-	    (o->student_active && !o->steering && !o->student_steering);
+	    (o->student != NULL && !o->steering && !o->student_steering);
 	o->status = (o->steering ? L4S_STATUS_STEERED : 0) |
 	    (o->student_steering ? L4S_STATUS_STUDENT : 0) |
 	    (o->watchdog ? L4S_STATUS_WATCHDOG : 0);
@@ -267,8 +267,9 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 		override_earn(&o->drops, o->bounds.drop_share, decisions);
 		override_earn(&o->marks, o->bounds.mark_share, decisions);
 		o->bounds = o->limits;
-		if (!override_factors_ok(&o->student, &o->bounds))
-			o->student_active = false;
+		if (o->student != NULL &&
+		    !override_factors_ok(o->student, &o->bounds))
+			o->student = NULL;
 	}
 	o->watchdog = o->missed;
 	ends = (pending & (L4S_PENDING_CANCEL | L4S_PENDING_OVERRIDE)) != 0;
@@ -293,7 +294,7 @@ l4s_override_collect(struct l4s_overrides *o, struct dualpi2 *d,
 		(void)override_finish(o, d);
 	else
 		override_set_due(o);
-	if (o->student_steering && !o->student_active) {
+	if (o->student_steering && o->student == NULL) {
 		L4S_STORE(&o->student_steering, false);
 		override_derive(o);
 		steered = true;
@@ -314,8 +315,8 @@ override_set_due(struct l4s_overrides *o)
 
 	if (o->active)
 		due = o->current.expires_ns;
-	if (o->student_active && o->student.expires_ns < due)
-		due = o->student.expires_ns;
+	if (o->student != NULL && o->student->expires_ns < due)
+		due = o->student->expires_ns;
 	l4s_lock(&o->lock);
 	if (o->armed && !o->missed && o->bounds.watchdog_ns != 0 &&
 	    due - 1 > o->last_sign &&
@@ -349,7 +350,7 @@ l4s_override_ceiling(struct l4s_overrides *o, struct dualpi2 *d, bool above)
 		/* One that has just been replaced or cancelled does not steer. */
 		student = student && !o->steering;
 	} else
-		student = o->student_active;
+		student = o->student != NULL;
 	return (override_set_points(o, d, steering, student));
 }
 
@@ -377,7 +378,7 @@ l4s_override_resume(struct l4s_overrides *o, struct dualpi2 *d)
 	if (o->steering)
 		dualpi2_steer(d, &o->current, o->current.steer_set);
 	else if (o->student_steering)
-		dualpi2_steer(d, &o->student, o->student.steer_set);
+		dualpi2_steer(d, o->student, o->student->steer_set);
 	else
 		dualpi2_steer(d, NULL, 0);
 }
@@ -388,10 +389,8 @@ l4s_override_student(struct l4s_overrides *o, struct dualpi2 *d,
 {
 	bool changed = o->student_steering;
 
-	o->student_active = decision != NULL;
-	if (decision != NULL)
-		o->student = *decision;
-	else
+	o->student = decision;
+	if (decision == NULL)
 		L4S_STORE(&o->student_steering, false);
 	if (changed)
 		l4s_override_resume(o, d);
@@ -404,7 +403,7 @@ bool
 l4s_override_expire_student(struct l4s_overrides *o, struct dualpi2 *d,
     uint64_t now)
 {
-	if (!o->student_active || now < o->student.expires_ns)
+	if (o->student == NULL || now < o->student->expires_ns)
 		return (false);
 	return (l4s_override_student(o, d, NULL));
 }

@@ -127,8 +127,8 @@ struct l4s_overrides {
 					   prevented, by queue */
 
 	/* The student, which steers unless an override does. */
-	struct l4s_override student;	/* (p) its latest decision */
-	bool		student_active;	/* (p) which has not expired */
+	const struct l4s_override *student; /* (p) its decision, not expired,
+					   or NULL */
 	bool		student_steering; /* (p) it shifts the set-points; read
 					   by others */
 };
@@ -198,8 +198,8 @@ bool	l4s_override_collect(struct l4s_overrides *, struct dualpi2 *,
 L4S_SLOW bool l4s_override_ceiling(struct l4s_overrides *, struct dualpi2 *,
 	    bool above);
 /*
- * A decision of the student, in mode steer; NULL: none.  Both return true if
- * set-points changed.
+ * A decision of the student, in mode steer, which must stay valid until the
+ * next one; NULL: none.  Both return true if set-points changed.
  */
 bool	l4s_override_student(struct l4s_overrides *, struct dualpi2 *,
 	    const struct l4s_override *);

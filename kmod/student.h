@@ -26,8 +26,8 @@
 #include "l4sllm_abi.h"
 
 #define	L4S_STUDENT_PRODUCTS						\
-	(L4S_STUDENT_HIDDEN * (L4S_STUDENT_INPUTS + L4S_STUDENT_HIDDEN + \
-	L4S_STUDENT_OUTPUTS))
+	((size_t)L4S_STUDENT_HIDDEN * (L4S_STUDENT_INPUTS +		\
+	L4S_STUDENT_HIDDEN + L4S_STUDENT_OUTPUTS))
 #define	L4S_STUDENT_UNITS	(2 * L4S_STUDENT_HIDDEN + L4S_STUDENT_OUTPUTS)
 /* Maximum length of a file, bytes. */
 #define	L4S_STUDENT_BYTES						\
@@ -88,6 +88,7 @@ struct l4s_student_state {
 struct l4s_student_slot {
 	struct l4s_student_net net;
 	struct l4s_student_state state;
+	struct l4s_override decision;	/* the latest */
 	struct l4s_student_slot *next;	/* in a list of unused ones */
 };
 

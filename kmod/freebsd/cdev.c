@@ -426,6 +426,12 @@ cdev_request_op(u_long cmd)
 		return (L4S_OP_GET_LIMITS);
 	case L4S_IOC_SET_LIMITS:
 		return (L4S_OP_SET_LIMITS);
+	case L4S_IOC_LOAD_STUDENT:
+		return (L4S_OP_LOAD_STUDENT);
+	case L4S_IOC_SET_STUDENT:
+		return (L4S_OP_SET_STUDENT);
+	case L4S_IOC_GET_STUDENT:
+		return (L4S_OP_GET_STUDENT);
 	default:
 		return (0);
 	}
@@ -440,6 +446,8 @@ cdev_may_request(uint32_t op, int fflag, struct thread *td)
 {
 	switch (op) {
 	case L4S_OP_SET_LIMITS:
+	case L4S_OP_LOAD_STUDENT:
+	case L4S_OP_SET_STUDENT:
 		if (priv_check(td, PRIV_NETINET_DUMMYNET) != 0)
 			return (EPERM);
 		/* FALLTHROUGH */
@@ -450,6 +458,27 @@ cdev_may_request(uint32_t op, int fflag, struct thread *td)
 	default:
 		return (0);
 	}
+}
+
+/* A student's file is longer than ioctl(2) permits: its address is passed. */
+static int
+cdev_load_student(struct cdev_client *c, const struct l4s_student_file *f)
+{
+	void *file = NULL;
+	int error = 0;
+
+	if (f->pad != 0 || f->length > L4S_STUDENT_BYTES)
+		return (EINVAL);
+	if (f->length != 0) {
+		file = malloc(f->length, M_L4SLLM, M_WAITOK);
+		error = copyin((const void *)(uintptr_t)f->address, file,
+		    f->length);
+	}
+	if (error == 0)
+		error = l4s_errno(l4s_handle_request(&c->handle,
+		    L4S_OP_LOAD_STUDENT, file, f->length, l4s_now()));
+	free(file, M_L4SLLM);
+	return (error);
 }
 
 static int
@@ -492,6 +521,9 @@ cdev_ioctl(struct cdev *dev __unused, u_long cmd, caddr_t data, int fflag,
 	if (op != L4S_OP_VERSION)
 		version[1] = version[0];
 	error = cdev_may_request(op, fflag, td);
+	if (op == L4S_OP_LOAD_STUDENT)
+		return (error != 0 ? error : cdev_load_student(c,
+		    (const struct l4s_student_file *)(const void *)data));
 	if (error == 0)
 		error = l4s_errno(l4s_handle_request(&c->handle, op, data,
 		    IOCPARM_LEN(cmd), l4s_now()));

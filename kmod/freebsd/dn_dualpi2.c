@@ -101,6 +101,7 @@ dn_dualpi2_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
 {
 	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
 	uint64_t head = l4s_probe_begin(in->vnet);
+	uint64_t decided = in->instance.student_decisions;
 	uint32_t length = l4s_pkt_length(m);
 	uint64_t now = l4s_now();
 	uint8_t ds = 0;
@@ -124,6 +125,7 @@ dn_dualpi2_enqueue(struct dn_sch_inst *si, struct dn_queue *q __unused,
 	}
 	dn_dualpi2_show_backlog(si);
 	l4s_probe_written(in->vnet, in->instance.sched, head);
+	l4s_probe_student(&in->instance, decided);
 	return (queued ? 0 : 1);
 }
 
@@ -132,6 +134,7 @@ dn_dualpi2_dequeue(struct dn_sch_inst *si)
 {
 	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
 	uint64_t head = l4s_probe_begin(in->vnet);
+	uint64_t decided = in->instance.student_decisions;
 	uint64_t now = l4s_now();
 	struct mbuf *m;
 
@@ -151,6 +154,7 @@ dn_dualpi2_dequeue(struct dn_sch_inst *si)
 		l4s_instance_idle(&in->instance, in->link.free_ns);
 	dn_dualpi2_show_backlog(si);
 	l4s_probe_written(in->vnet, in->instance.sched, head);
+	l4s_probe_student(&in->instance, decided);
 	return (m);
 }
 
@@ -225,9 +229,11 @@ dn_dualpi2_free_sched(struct dn_sch_inst *si)
 {
 	struct dn_dualpi2_instance *in = dn_dualpi2_instance_of(si);
 	uint64_t head = l4s_probe_begin(in->vnet);
+	uint64_t decided = in->instance.student_decisions;
 
 	l4s_device_detach(&in->vnet->device, &in->instance, l4s_now());
 	l4s_probe_written(in->vnet, in->instance.sched, head);
+	l4s_probe_student(&in->instance, decided);
 	l4s_instance_destroy(&in->instance);
 	atomic_subtract_int(&l4s_dualpi2_alg.ref_count, 1);
 	return (0);

@@ -25,6 +25,8 @@ SDT_PROBE_DECLARE(l4sllm, , , override);
 uint64_t l4s_probe_begin(struct l4s_vnet *);
 void	l4s_probe_written(const struct l4s_vnet *, uint32_t sched,
 	    uint64_t from);
+/* Fires if the student has decided since it had made `before' decisions. */
+void	l4s_probe_student(const struct l4s_instance *, uint64_t before);
 /* Fires for losses among messages that were read. */
 void	l4s_probe_read(const void *messages, size_t size);
 

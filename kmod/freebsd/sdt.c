@@ -10,6 +10,7 @@
  *	decision  sched, instance, queue, action, reason, struct l4s_record *
  *	refusal   as decision; a limit refused the current override
  *	override  sched, instance, id, mode, errno of its submission
+ *	student   sched, instance, struct l4s_override *: its decision
  *	loss      messages lost, sequence number of the first
  *
  * The core's record describes what happened to a packet, so the probes are
@@ -25,6 +26,8 @@ SDT_PROBE_DEFINE6(l4sllm, , , refusal, "uint32_t", "uint32_t", "uint8_t",
     "uint8_t", "uint8_t", "struct l4s_record *");
 SDT_PROBE_DEFINE5(l4sllm, , , override, "uint32_t", "uint32_t", "uint64_t",
     "uint8_t", "int");
+SDT_PROBE_DEFINE3(l4sllm, , , student, "uint32_t", "uint32_t",
+    "struct l4s_override *");
 SDT_PROBE_DEFINE2(l4sllm, , , loss, "uint64_t", "uint64_t");
 
 #ifdef KDTRACE_HOOKS
@@ -94,6 +97,18 @@ l4s_probe_written(const struct l4s_vnet *v, uint32_t sched, uint64_t from)
 #else
 	(void)v, (void)sched, (void)from;
 #endif
+}
+
+void
+l4s_probe_student(const struct l4s_instance *inst, uint64_t before)
+{
+	const struct l4s_student_slot *student = inst->student;
+
+	if (__predict_true(inst->student_decisions == before ||
+	    student == NULL))
+		return;
+	SDT_PROBE3(l4sllm, , , student, inst->sched, inst->instance,
+	    &student->decision);
 }
 
 void

@@ -99,6 +99,83 @@ sysctl_announce(struct l4s_vnet *v)
 	mtx_unlock(&l4s_global);
 }
 
+/* Enables or disables the student, with the idle budget of the sysctl. */
+static int
+sysctl_switch_student(struct l4s_vnet *v, bool on)
+{
+	struct l4s_student_switch s = {
+		.version = L4S_ABI_VERSION,
+		.length = sizeof(s),
+		.on = on,
+	};
+	int error;
+
+	mtx_lock(&l4s_global);
+	s.idle_budget = v->advice.idle_budget;
+	l4s_lock(&v->device.lock);
+	error = l4s_device_switch_student(&v->device, &s, l4s_now());
+	l4s_unlock(&v->device.lock);
+	mtx_unlock(&l4s_global);
+	return (l4s_errno(error));
+}
+
+static int
+sysctl_student(SYSCTL_HANDLER_ARGS)
+{
+	struct l4s_vnet *v = l4s_vnet_current();
+	u_int value;
+	int error;
+
+	if (v == NULL)
+		return (ENXIO);
+	l4s_lock(&v->device.lock);
+	value = v->device.student_on;
+	l4s_unlock(&v->device.lock);
+	error = sysctl_handle_int(oidp, &value, 0, req);
+	if (error != 0 || req->newptr == NULL)
+		return (error);
+	return (value > 1 ? EINVAL : sysctl_switch_student(v, value != 0));
+}
+SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, student,
+    CTLTYPE_UINT | CTLFLAG_RW | CTLFLAG_VNET | CTLFLAG_MPSAFE, NULL, 0,
+    sysctl_student, "IU",
+    "Whether the loaded student steers; ENOENT if none is loaded");
+
+static int
+sysctl_student_name(SYSCTL_HANDLER_ARGS)
+{
+	struct l4s_vnet *v = l4s_vnet_current();
+	struct l4s_student_status status;
+
+	if (v == NULL)
+		return (ENXIO);
+	l4s_lock(&v->device.lock);
+	l4s_device_student(&v->device, &status);
+	l4s_unlock(&v->device.lock);
+	return (sysctl_handle_string(oidp, status.student.name,
+	    strlen(status.student.name) + 1, req));
+}
+SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, student_name,
+    CTLTYPE_STRING | CTLFLAG_RD | CTLFLAG_VNET | CTLFLAG_MPSAFE, NULL, 0,
+    sysctl_student_name, "A", "Name of the loaded student");
+
+static int
+sysctl_student_decisions(SYSCTL_HANDLER_ARGS)
+{
+	struct l4s_vnet *v = l4s_vnet_current();
+	struct l4s_student_status status;
+
+	if (v == NULL)
+		return (ENXIO);
+	l4s_lock(&v->device.lock);
+	l4s_device_student(&v->device, &status);
+	l4s_unlock(&v->device.lock);
+	return (sysctl_handle_64(oidp, &status.decisions, 0, req));
+}
+SYSCTL_PROC(_net_inet_l4sllm_stats, OID_AUTO, student_decisions,
+    CTLTYPE_U64 | CTLFLAG_RD | CTLFLAG_VNET | CTLFLAG_MPSAFE, NULL, 0,
+    sysctl_student_decisions, "QU", "Decisions of students");
+
 /* The numbers of struct l4s_advice, by arg2: ranges, next to 0. */
 static const struct advice {
 	size_t		offset;
@@ -110,6 +187,7 @@ static const struct advice {
 	{ offsetof(struct l4s_advice, period), 1, 60000 },
 	{ offsetof(struct l4s_advice, idle_budget), 1000, 20000 },
 };
+#define	ADVICE_IDLE_BUDGET	3
 
 static int
 sysctl_advice(SYSCTL_HANDLER_ARGS)
@@ -135,7 +213,8 @@ sysctl_advice(SYSCTL_HANDLER_ARGS)
 	*field = value;
 	mtx_unlock(&l4s_global);
 	sysctl_announce(v);
-	return (0);
+	return (arg2 != ADVICE_IDLE_BUDGET ? 0 :
+	    sysctl_switch_student(v, v->device.student_on));
 }
 #define	ADVICE_FLAGS	(CTLFLAG_RW | CTLFLAG_VNET | CTLFLAG_MPSAFE |	\
 			    CTLFLAG_CAPRD)
@@ -148,9 +227,10 @@ SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, period, CTLTYPE_UINT | ADVICE_FLAGS,
     "Milliseconds between two decisions of the daemon's adaptive rule, to "
     "60000; 0: its configuration's");
 SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, idle_budget,
-    CTLTYPE_UINT | ADVICE_FLAGS, NULL, 3, sysctl_advice, "IU",
-    "Millionths of the link's time that may be idle, 1000 to 20000; 0: the "
-    "daemon's configuration's");
+    CTLTYPE_UINT | ADVICE_FLAGS, NULL, ADVICE_IDLE_BUDGET, sysctl_advice,
+    "IU",
+    "Millionths of the link's time that may be idle, 1000 to 20000; 0: those "
+    "of the daemon's configuration and of the student");
 SYSCTL_PROC(_net_inet_l4sllm, OID_AUTO, hold, CTLTYPE_UINT | ADVICE_FLAGS,
     NULL, 1, sysctl_advice, "IU",
     "Packets that a decision holds in mode hold, to 65536; 0: the daemon's "
