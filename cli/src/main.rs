@@ -215,7 +215,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         #[cfg(feature = "torch")]
         Command::Reproduce(args) => stoppable(|cancel| reproduce::run(&args, cancel)),
         Command::Eval(args) => eval::run(&args).map(finished),
-        Command::Policy(args) => policy::run(&args).map(finished),
+        Command::Policy(args) => policy::run(&args),
         #[cfg(feature = "torch")]
         Command::Backbone(args) => backbone::run(&args).map(finished),
         #[cfg(not(feature = "torch"))]

@@ -1,5 +1,6 @@
 //! `l4sllm policy`: describes policies.
 
+mod distil;
 #[cfg(feature = "torch")]
 mod export;
 
@@ -16,7 +17,7 @@ use serde::Serialize;
 use crate::format::{Format, FormatArgs, print_json, print_rows, print_values};
 #[cfg(not(feature = "torch"))]
 use crate::libtorch::Missing;
-use crate::output::outln;
+use crate::output::{Done, outln};
 use crate::shipped::{self, Kind};
 
 /// Inspect policies, and export them for other programs.
@@ -57,6 +58,7 @@ Examples:
         #[command(flatten)]
         format: FormatArgs,
     },
+    Distil(Box<distil::DistilArgs>),
     #[cfg(feature = "torch")]
     Export(export::ExportArgs),
     /// Export a policy for other programs. Requires a build with libtorch.
@@ -65,21 +67,31 @@ Examples:
 }
 
 /// Runs the subcommand.
-pub fn run(args: &PolicyArgs) -> anyhow::Result<()> {
+pub fn run(args: &PolicyArgs) -> anyhow::Result<Done> {
     let (dir, format) = match &args.command {
         PolicyCommand::Info { dir, format } => (shipped::find(Kind::Policy, dir)?, format.format),
-        PolicyCommand::List { format } => return list(format.format),
+        PolicyCommand::List { format } => {
+            list(format.format)?;
+            return Ok(Done::Finished);
+        }
+        PolicyCommand::Distil(args) => return distil::run(args),
         #[cfg(feature = "torch")]
-        PolicyCommand::Export(args) => return export::run(args),
+        PolicyCommand::Export(args) => {
+            export::run(args)?;
+            return Ok(Done::Finished);
+        }
         #[cfg(not(feature = "torch"))]
-        PolicyCommand::Export(args) => return args.refuse("policy export"),
+        PolicyCommand::Export(args) => {
+            return args.refuse("policy export").map(|()| Done::Finished);
+        }
     };
     let info = Info::of(&dir)?;
     match format {
-        Format::Text => info.tell(),
-        Format::Csv => print_values(&info),
-        Format::Json => print_json(&info),
+        Format::Text => info.tell()?,
+        Format::Csv => print_values(&info)?,
+        Format::Json => print_json(&info)?,
     }
+    Ok(Done::Finished)
 }
 
 /// Prints the name of each built-in policy, and its kind of decision.

@@ -40,19 +40,19 @@ const TANH_END: u32 = 4 << 12;
 pub fn log2(x: u64) -> i32 {
     let log = 63 - x.leading_zeros();
     let mantissa = x << (63 - log);
-    let i = (mantissa >> 57 & 63) as usize;
+    let i = ((mantissa >> 57) & 63) as usize;
     let rest = (mantissa >> 41) as u32 & 0xffff;
     let step = LOG2[i + 1] - LOG2[i];
-    ((log << 16) + LOG2[i] + (step * rest >> 16)) as i32
+    ((log << 16) + LOG2[i] + ((step * rest) >> 16)) as i32
 }
 
 /// 2^x in Q16, with x in Q16.
 pub fn exp2(x: i32) -> u32 {
     let fraction = (x.clamp(-EXP2_MAX, EXP2_MAX) + (16 << 16)) as u32;
     let shift = 30 - (fraction >> 16);
-    let i = (fraction >> 10 & 63) as usize;
+    let i = ((fraction >> 10) & 63) as usize;
     let step = EXP2[i + 1] - EXP2[i];
-    let value = EXP2[i] + (u64::from(step) * u64::from(fraction & 1023) >> 10) as u32;
+    let value = EXP2[i] + ((u64::from(step) * u64::from(fraction & 1023)) >> 10) as u32;
     value >> shift
 }
 
@@ -64,7 +64,7 @@ pub fn tanh(x: i32) -> i16 {
     } else {
         let i = (size >> 8) as usize;
         let step = u32::from(TANH[i + 1] - TANH[i]);
-        u32::from(TANH[i]) + (step * (size & 255) >> 8)
+        u32::from(TANH[i]) + ((step * (size & 255)) >> 8)
     };
     match x < 0 {
         true => -(y as i16),

@@ -18,10 +18,12 @@ mod network;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod train;
 
 pub use file::{Student, StudentError, StudentInput, StudentUnit};
 pub use network::{OUTPUTS, factors};
 pub use signals::{SCALES, SIGNALS, StudentState};
+pub use train::{Lesson, STATES, TrainConfig, Trainee};
 
 /// Names of the signals, by number, as in the header and in reports.
 pub const SIGNAL_NAMES: [&str; SIGNALS] = [

@@ -16,7 +16,7 @@ impl Student {
     pub fn inputs_of(&self, state: &StudentState) -> Vec<i16> {
         let input = |of: &StudentInput| {
             let signal = state.signal(of.signal, of.scale);
-            let x = (i64::from(signal) - i64::from(of.mean)) * i64::from(of.gain) >> 16;
+            let x = ((i64::from(signal) - i64::from(of.mean)) * i64::from(of.gain)) >> 16;
             x.clamp(-CLIP, CLIP) as i16
         };
         self.inputs.iter().map(input).collect()
@@ -44,7 +44,7 @@ impl Student {
         let unit = |(row, unit): (&[i8], &StudentUnit)| {
             let product = |(w, x): (&i8, &i16)| i32::from(*w) * i32::from(*x);
             let sum: i32 = row.iter().zip(x).map(product).sum();
-            unit.bias + (i64::from(sum) * i64::from(unit.scale) >> 24) as i32
+            unit.bias + ((i64::from(sum) * i64::from(unit.scale)) >> 24) as i32
         };
         rows.zip(&self.units[layer]).map(unit).collect()
     }

@@ -151,7 +151,7 @@ impl StudentState {
         }
         let mean = (p.rate_log_sum / p.rate_windows).min(64 << 16);
         let square = p.rate_log_sq / p.rate_windows;
-        let variance = square.saturating_sub(mean * mean >> 16);
+        let variance = square.saturating_sub((mean * mean) >> 16);
         self.set(raw::L4S_SIGNAL_VOLATILITY, log1p(variance, 1 << 6) / 2);
         let rate = mean as i32;
         let change = self.rate.map_or(0, |before| {

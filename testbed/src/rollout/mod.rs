@@ -11,6 +11,7 @@
 //! that they can be compared in pairs.
 
 mod condition;
+mod distil;
 mod driver;
 mod observer;
 mod runner;
@@ -20,6 +21,7 @@ mod store;
 mod tests;
 
 pub use condition::{Selection, TrainingCondition, training_conditions};
+pub use distil::{LabelJob, LabelledRun, Steers, Teacher, label};
 pub use driver::{Actor, Driver};
 pub use observer::{FEATURES, Period, Rollout};
 pub use runner::{Job, Runner};

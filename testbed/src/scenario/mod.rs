@@ -18,7 +18,7 @@ mod tests;
 pub use arm::{Aqm, Arm, Control, ControlEngine, DualPi2, Latency, Scripted};
 pub use flow::{Arrivals, FlowGroup, Identity, SizeDistribution};
 pub use plan::{FlowPlan, Plan};
-pub use student::ArmStudent;
+pub use student::{ArmStudent, StudentFileError};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

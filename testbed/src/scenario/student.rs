@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use l4sllm_abi::StudentSwitch;
 use l4sllm_model::IdleBudget;
+use l4sllm_model::files::read_regular;
 use l4sllm_model::strict_toml::{Section, TomlError};
-use l4sllm_model::student::Student;
+use l4sllm_model::student::{Student, StudentError};
+use l4sllm_model::text::shown;
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 
 /// A student and its settings.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,7 +24,53 @@ pub struct ArmStudent {
     bytes: Arc<[u8]>,
 }
 
+/// A file that cannot be read, or is not a student.
+#[derive(Debug, Error)]
+pub enum StudentFileError {
+    /// Not readable.
+    #[error("cannot read {path}: {source}", path = shown(path))]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        source: std::io::Error,
+    },
+    /// Not a valid student.
+    #[error("{path}: {source}", path = shown(path))]
+    Student {
+        /// The file.
+        path: PathBuf,
+        /// The field, and what was expected.
+        source: StudentError,
+    },
+}
+
+/// Maximum length of a file, far above any student's.
+const MOST_BYTES: u64 = 1 << 20;
+
 impl ArmStudent {
+    /// Reads a student's file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not a valid student.
+    pub fn open(file: &Path) -> Result<ArmStudent, StudentFileError> {
+        let io = |source| StudentFileError::Io {
+            path: file.to_owned(),
+            source,
+        };
+        let invalid = |source| StudentFileError::Student {
+            path: file.to_owned(),
+            source,
+        };
+        let bytes = read_regular(file, MOST_BYTES).map_err(io)?;
+        Ok(ArmStudent {
+            file: file.to_owned(),
+            idle_budget: None,
+            student: Arc::new(Student::from_bytes(&bytes).map_err(invalid)?),
+            bytes: bytes.into(),
+        })
+    }
+
     /// A student with its own idle budget; `None` if a value is out of its range.
     pub fn new(student: Student) -> Option<ArmStudent> {
         let bytes = student.to_bytes().ok()?.into();
@@ -31,6 +80,14 @@ impl ArmStudent {
             student: Arc::new(student),
             bytes,
         })
+    }
+
+    /// The same student with an idle budget.
+    pub fn with_budget(&self, idle_budget: IdleBudget) -> ArmStudent {
+        ArmStudent {
+            idle_budget: Some(idle_budget),
+            ..self.clone()
+        }
     }
 
     /// The network.
@@ -73,18 +130,10 @@ impl fmt::Debug for ArmStudent {
 pub(super) fn read(mut section: Section<'_>, scenario: &Path) -> Result<ArmStudent, TomlError> {
     let field = section.require("file")?;
     let file = super::values::near(scenario, field.text()?);
-    let bytes = std::fs::read(&file)
-        .map_err(|error| field.error(format!("cannot read {}: {error}", file.display())))?;
-    let student = Student::from_bytes(&bytes)
-        .map_err(|error| field.error(format!("{}: {error}", file.display())))?;
+    let mut student = ArmStudent::open(&file).map_err(|error| field.error(error.to_string()))?;
     let idle_budget = section.field("idle_budget");
     let idle_budget = idle_budget.map(|field| super::arm::read_budget(&field));
-    let read = ArmStudent {
-        file,
-        idle_budget: idle_budget.transpose()?,
-        student: Arc::new(student),
-        bytes: bytes.into(),
-    };
+    student.idle_budget = idle_budget.transpose()?;
     section.finish()?;
-    Ok(read)
+    Ok(student)
 }

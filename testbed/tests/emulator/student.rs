@@ -67,7 +67,7 @@ fn shifted(params: &Params, o: &raw::l4s_override) -> [u64; 5] {
         & bit
     {
         0 => base,
-        _ => (base * u64::from(factor) >> 16).clamp(least, most),
+        _ => ((base * u64::from(factor)) >> 16).clamp(least, most),
     };
     let gain = u64::from(u32::MAX);
     let (alpha, beta) = (u64::from(params.alpha_uhz), u64::from(params.beta_uhz));
