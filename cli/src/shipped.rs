@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow, bail, ensure};
 use l4sllm_model::text::shown;
 use l4sllm_testbed::scenario::{ControlEngine, Scenario};
 use rustix::fs::{FlockOperation, flock};
@@ -94,6 +94,25 @@ pub fn names(kind: Kind) -> BTreeMap<&'static str, &'static str> {
 
 /// A key that only curricula have.
 const BEHAVIOUR: &[u8] = b"\n[[behaviour]]";
+
+/// The student named by `argument`: a file, or a policy with one, by its directory or
+/// name.
+///
+/// # Errors
+/// Neither exists, or the policy has no student.
+pub fn student(argument: &Path) -> anyhow::Result<PathBuf> {
+    if argument.is_file() {
+        return Ok(argument.to_owned());
+    }
+    let file = find(Kind::Policy, argument)?.join("student.l4s");
+    ensure!(
+        file.is_file(),
+        "policy {} has no student; expected a file, or a policy with student.l4s: l4sllm policy \
+         distil makes one",
+        shown(argument)
+    );
+    Ok(file)
+}
 
 /// The content of a built-in file, by its path in the repository.
 pub fn text(path: &str) -> Option<&'static str> {

@@ -14,7 +14,7 @@ use l4sllm_model::text::{shell_word, shown};
 use l4sllm_model::{IdleBudget, Policy};
 use l4sllm_report::{SuiteFacts, render_suite};
 use l4sllm_testbed::scenario::curriculum::Part;
-use l4sllm_testbed::scenario::{Control, DualPi2};
+use l4sllm_testbed::scenario::{ArmStudent, Control, DualPi2};
 use l4sllm_testbed::suite::{self, CELLS_FILE, Options, Progress, Protocol, Suite};
 
 use crate::duration;
@@ -42,12 +42,16 @@ Examples:
   l4sllm suite --policy context --families stationary,wifi --out out/two
   l4sllm suite --quick
   l4sllm suite --policy my-policy --oracle --out out/oracle
+  l4sllm suite --policy context --student context
   l4sllm suite --policy context --idle-budgets 0.1%,0.2%,0.5%,1%,2%")]
 pub struct SuiteArgs {
     /// Policy to evaluate: a directory, or a built-in name [default: none, only
     /// the other arms].
     #[arg(long, value_name = "DIR")]
     policy: Option<PathBuf>,
+    /// Student to evaluate in the queue: its file, or a policy that has one.
+    #[arg(long, value_name = "STUDENT")]
+    student: Option<PathBuf>,
     /// Directory for the results.
     #[arg(long, value_name = "DIR", default_value = "out/suite")]
     out: PathBuf,
@@ -162,6 +166,11 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
         );
     }
     let control = policy.map(|policy| Control::new(&policy, args.interval));
+    let student = |argument: &PathBuf| -> anyhow::Result<ArmStudent> {
+        Ok(ArmStudent::open(&shipped::student(argument)?)?)
+    };
+    let student = args.student.as_ref().map(student).transpose();
+    let student = student.context("--student")?;
     let engine = args.engine.options();
     let bar = Bar::new();
     let progress = |progress| bar.show(progress);
@@ -171,6 +180,7 @@ pub fn run(args: &SuiteArgs, cancel: &AtomicBool) -> anyhow::Result<Done> {
             out: &args.out,
             protocol,
             policy: control.as_ref(),
+            student: student.as_ref(),
             engine: &engine,
             flow_weights: args.flow_weights,
             budgets: &args.budgets(),
@@ -239,6 +249,9 @@ impl SuiteArgs {
         }
         if let Some(policy) = &self.policy {
             line += &format!(" --policy {} --interval {}", word(policy), self.interval);
+        }
+        if let Some(student) = &self.student {
+            line += &format!(" --student {}", word(student));
         }
         if !self.families.is_empty() {
             line += &format!(" --families {}", shell_word(&self.families.join(",")));

@@ -1,6 +1,6 @@
 //! The answer of a suite, shown before its tables.
 
-use l4sllm_testbed::suite::{ADAPTIVE, PLAIN, POLICY, TUNED};
+use l4sllm_testbed::suite::{ADAPTIVE, PLAIN, POLICY, STUDENT, TUNED};
 
 use super::judge::{Judged, Kept, Summary};
 use super::table::{interval, ratio};
@@ -15,6 +15,7 @@ use crate::verdict::Verdict;
 pub(super) fn answer(judged: &Judged) -> String {
     let subjects = [
         (POLICY, "Is the learned policy better?"),
+        (STUDENT, "Is the student better?"),
         (ADAPTIVE, "Is the adaptive rule better?"),
     ];
     let ran = |name: &str| judged.all.iter().find(|of| of.arm == name);

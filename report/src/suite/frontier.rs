@@ -1,6 +1,6 @@
 //! Arms at several idle budgets: the trade-off between delay and utilisation.
 
-use l4sllm_testbed::suite::{ADAPTIVE, AtBudget, Outcome, PLAIN, POLICY, TUNED};
+use l4sllm_testbed::suite::{ADAPTIVE, AtBudget, Outcome, PLAIN, POLICY, STUDENT, TUNED};
 use serde::Serialize;
 
 use super::judge::{Arm, Condition, Judged, Own, Summary, noise, summary};
@@ -63,7 +63,10 @@ pub(super) fn curves(outcome: &Outcome, conditions: &[&Condition]) -> Vec<Fronti
             points,
         })
     };
-    [ADAPTIVE, POLICY].into_iter().filter_map(curve).collect()
+    [ADAPTIVE, POLICY, STUDENT]
+        .into_iter()
+        .filter_map(curve)
+        .collect()
 }
 
 /// A share as a percentage: "0.5 %".

@@ -1,7 +1,7 @@
 //! Meanings of the rows, columns and signs of a suite's table.
 
 use l4sllm_testbed::suite::{
-    ADAPTIVE, ADAPTIVE_WEIGHTS, PLAIN, POLICY, TUNED_AGAIN, TUNED_WEIGHTS,
+    ADAPTIVE, ADAPTIVE_WEIGHTS, PLAIN, POLICY, STUDENT, TUNED_AGAIN, TUNED_WEIGHTS,
 };
 
 use super::judge::Judged;
@@ -36,7 +36,7 @@ pub(super) const COLOURS: Marks = Marks {
 
 /// Rows, then columns, then signs; missing arms and columns are omitted.
 pub(super) fn legend(judged: &Judged, marks: Marks) -> Vec<Entry> {
-    let arms: [(&'static str, &str); 6] = [
+    let arms: [(&'static str, &str); 7] = [
         (PLAIN, "DualPI2 with the defaults of RFC 9332."),
         (
             ADAPTIVE,
@@ -48,6 +48,10 @@ pub(super) fn legend(judged: &Judged, marks: Marks) -> Vec<Entry> {
         ),
         (ADAPTIVE_WEIGHTS, "adaptive with the same weights."),
         (POLICY, "The learned policy."),
+        (
+            STUDENT,
+            "A small network in the queue itself, distilled from a policy.",
+        ),
         (
             TUNED_AGAIN,
             "tuned with other random draws. Differences of this size are noise.",

@@ -4,7 +4,7 @@ use l4sllm_abi::Params;
 use l4sllm_model::IdleBudget;
 use l4sllmd::engine::Preset;
 
-use crate::scenario::{Arm, Control};
+use crate::scenario::{Arm, ArmStudent, Control};
 
 /// RFC 9332's defaults.
 pub const PLAIN: &str = "plain";
@@ -20,6 +20,8 @@ pub const TUNED_WEIGHTS: &str = "tuned-weights";
 pub const ADAPTIVE_WEIGHTS: &str = "adaptive-weights";
 /// A learned policy.
 pub const POLICY: &str = "policy";
+/// A student in the queue.
+pub const STUDENT: &str = "student";
 
 /// An arm of the suite.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +37,7 @@ pub struct Contestant {
 /// An arm with an idle budget other than its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AtBudget {
-    /// Name of the arm: [`ADAPTIVE`] or [`POLICY`].
+    /// Name of the arm: [`ADAPTIVE`], [`POLICY`] or [`STUDENT`].
     pub arm: String,
     /// Share of link time.
     pub share: f64,
@@ -59,6 +61,9 @@ impl Contestant {
         if let Some(control) = &mut arm.control {
             control.idle_budget = Some(budget);
         }
+        if let Some(student) = &mut arm.student {
+            student.idle_budget = Some(budget);
+        }
         Contestant {
             arm,
             budget: Some(AtBudget {
@@ -78,10 +83,11 @@ fn adaptive(name: &str, params: Params) -> Contestant {
     })
 }
 
-/// The arms, in the order of tables, and then the rule and the policy with each
-/// of `budgets`. Adding an arm takes one line here.
+/// The arms, in the order of tables, and then the rule, the policy and the student
+/// with each of `budgets`. Adding an arm takes one line here.
 pub fn contestants(
     policy: Option<&Control>,
+    student: Option<&ArmStudent>,
     flow_weights: bool,
     budgets: &[IdleBudget],
 ) -> Vec<Contestant> {
@@ -107,7 +113,14 @@ pub fn contestants(
             ..Arm::dualpi2(POLICY, Params::default())
         })
     }));
-    let keeps_budgets = |of: &&Contestant| [ADAPTIVE, POLICY].contains(&of.arm.name.as_str());
+    all.extend(student.map(|student| {
+        Contestant::paired(Arm {
+            student: Some(student.clone()),
+            ..Arm::dualpi2(STUDENT, Params::default())
+        })
+    }));
+    let keeps_budgets =
+        |of: &&Contestant| [ADAPTIVE, POLICY, STUDENT].contains(&of.arm.name.as_str());
     let keeping: Vec<Contestant> = all.iter().filter(keeps_budgets).cloned().collect();
     all.push(Contestant {
         draws: 1,

@@ -24,7 +24,7 @@ mod store;
 mod tests;
 
 pub use arms::{
-    ADAPTIVE, ADAPTIVE_WEIGHTS, AtBudget, Contestant, PLAIN, POLICY, TUNED, TUNED_AGAIN,
+    ADAPTIVE, ADAPTIVE_WEIGHTS, AtBudget, Contestant, PLAIN, POLICY, STUDENT, TUNED, TUNED_AGAIN,
     TUNED_WEIGHTS, contestants, oracle_grid,
 };
 pub use family::{Condition, Family};

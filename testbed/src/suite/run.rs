@@ -17,7 +17,7 @@ use crate::experiment::{Policies, measure};
 use crate::program;
 use crate::published::Measure;
 use crate::result::PolicyFacts;
-use crate::scenario::{Arm, Control, ControlEngine, Scenario};
+use crate::scenario::{Arm, ArmStudent, Control, ControlEngine, Scenario};
 use crate::workers;
 
 /// Options of a suite.
@@ -29,11 +29,13 @@ pub struct Options<'a> {
     pub protocol: Protocol,
     /// The policy to evaluate, if any.
     pub policy: Option<&'a Control>,
+    /// The student to evaluate, if any.
+    pub student: Option<&'a ArmStudent>,
     /// Its engine.
     pub engine: &'a EngineOptions,
     /// Also run tuned DualPI2 and the adaptive rule with flow weights.
     pub flow_weights: bool,
-    /// Also run the adaptive rule and the policy with each of these.
+    /// Also run the adaptive rule, the policy and the student with each of these.
     pub budgets: &'a [IdleBudget],
     /// Also run a grid of fixed settings, for the oracle.
     pub oracle: bool,
@@ -141,7 +143,12 @@ struct Cell<'a> {
 
 impl<'a> Plan<'a> {
     fn new(suite: &'a Suite, options: &Options<'_>) -> Result<Plan<'a>, SuiteError> {
-        let mut contestants = contestants(options.policy, options.flow_weights, options.budgets);
+        let mut contestants = contestants(
+            options.policy,
+            options.student,
+            options.flow_weights,
+            options.budgets,
+        );
         if options.oracle {
             contestants.extend(oracle_grid());
         }

@@ -68,6 +68,7 @@ impl Place {
             out: &self.out(),
             protocol,
             policy: None,
+            student: None,
             engine: &EngineOptions::default(),
             flow_weights: false,
             budgets: &[],
@@ -347,7 +348,10 @@ fn families_are_chosen_by_name() {
 
 #[test]
 fn arms_with_flow_weights_differ_only_in_weights() {
-    let (without, with) = (contestants(None, false, &[]), contestants(None, true, &[]));
+    let (without, with) = (
+        contestants(None, None, false, &[]),
+        contestants(None, None, true, &[]),
+    );
     let added: Vec<&Contestant> = with.iter().filter(|of| !without.contains(of)).collect();
     assert_eq!(with.len(), without.len() + 2);
     let pairs = [(TUNED_WEIGHTS, TUNED), (ADAPTIVE_WEIGHTS, ADAPTIVE)];
@@ -368,8 +372,8 @@ fn arms_with_flow_weights_differ_only_in_weights() {
 fn arms_with_budgets_differ_only_in_the_budget() {
     let policy = Control::new(Path::new("policy"), NonZeroU32::MIN);
     let budgets = [0.001, 0.02].map(|share| IdleBudget::new(share).unwrap());
-    let without = contestants(Some(&policy), true, &[]);
-    let with = contestants(Some(&policy), true, &budgets);
+    let without = contestants(Some(&policy), None, true, &[]);
+    let with = contestants(Some(&policy), None, true, &budgets);
     assert_eq!(with[..without.len()], without);
     let own = [ADAPTIVE, POLICY].iter();
     let expected = own.flat_map(|arm| [(arm, 0.001), (arm, 0.02)]);
