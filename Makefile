@@ -3,7 +3,7 @@
 CARGO ?= cargo
 OUT ?= out
 
-.PHONY: help install uninstall demo test lab live bench bench-train reproduce published policy build dist fmt lint clean setup
+.PHONY: help install uninstall demo test lab live student bench bench-train reproduce published policy build dist fmt lint clean setup
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -41,6 +41,10 @@ lab: setup ## compare the emulator with real packets, and run all drills (root)
 live: setup ## show the queue on a web page: a lab as root, otherwise emulated
 	$(CARGO) build --release --locked -p l4sllm
 	@scripts/live.sh $(OPTIONS)
+
+student: setup ## distil policies/context into a student of the kernel, and compare both
+	$(CARGO) build --release --locked -p l4sllm
+	@OUT="$(OUT)" scripts/student.sh
 
 reproduce: setup ## train on the published pool and report scores: make reproduce POOL=file
 	@[ -n "$(POOL)" ] || { echo "POOL=file: the published pool, as CSV, Parquet or JSON"; exit 2; }

@@ -59,7 +59,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
         let extension = path.extension().and_then(|extension| extension.to_str());
         match extension {
             None if path.is_dir() => found.extend(files(&path)),
-            Some("toml" | "json" | "safetensors" | "csv") => found.push(path),
+            Some("toml" | "json" | "safetensors" | "csv" | "l4s") => found.push(path),
             _ => {}
         }
     }

@@ -57,6 +57,7 @@ for policy in default context imitation; do
 		put 644 "policies/$policy/$file" "$prefix/share/l4sllm/policies/$policy/$file"
 	done
 done
+put 644 policies/context/student.l4s "$prefix/share/l4sllm/policies/context/student.l4s"
 put 644 packaging/grafana/l4sllm.json "$prefix/share/l4sllm/grafana/l4sllm.json"
 for file in l4sllm.rules.yml scrape.yml; do
 	put 644 "packaging/prometheus/$file" "$prefix/share/l4sllm/prometheus/$file"
