@@ -50,6 +50,7 @@ mod scenario;
 mod serve;
 mod shipped;
 mod status;
+mod student;
 mod suite;
 mod testbed;
 mod threads;
@@ -138,6 +139,7 @@ enum Command {
     #[cfg(not(feature = "torch"))]
     Backbone(libtorch::Missing),
     Device(device::DeviceArgs),
+    Student(student::StudentArgs),
     #[cfg(feature = "remote")]
     Serve(serve::ServeArgs),
     /// Serve a policy to daemons on other hosts. Requires a build with feature `remote`.
@@ -244,6 +246,7 @@ fn dispatch(command: Command) -> anyhow::Result<Done> {
         Command::Top(args) => top::run(&args).map(finished),
         Command::Live(args) => live::run(&args).map(finished),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Student(args) => student::run(&args).map(finished),
         Command::Version(args) => version::run(&args).map(finished),
         Command::Completions(args) => completions::run(&args, Cli::command()).map(finished),
     }

@@ -8,8 +8,13 @@ mod socket;
 use std::path::PathBuf;
 
 use l4sllm_abi::bytes::{Plain, as_bytes_mut};
-use l4sllm_abi::raw::{l4s_limits, l4s_params, l4s_queues, l4s_stats, l4s_version};
-use l4sllm_abi::{Interval, Limits, Op, Override, Params, Queues, Stats, VERSIONS, Version};
+use l4sllm_abi::raw::{
+    l4s_limits, l4s_params, l4s_queues, l4s_stats, l4s_student_status, l4s_version,
+};
+use l4sllm_abi::{
+    Interval, Limits, Op, Override, Params, Queues, Stats, StudentStatus, StudentSwitch, VERSIONS,
+    Version,
+};
 
 use crate::config::{DeviceConfig, DeviceKind};
 use crate::files::Files;
@@ -172,6 +177,37 @@ impl Device {
         let mut raw: l4s_queues = Queues::question(0, 0);
         self.request(what, Op::Queues, &mut raw).await?;
         self.checked(what, Queues::try_from(raw))
+    }
+
+    /// Loads a student, or unloads it if `file` is empty.
+    ///
+    /// # Errors
+    /// Refused without privilege, or if the file is invalid.
+    pub async fn load_student(&mut self, file: &[u8]) -> Result<(), DeviceError> {
+        let mut file = file.to_vec();
+        self.request_bytes("load a student", Op::LoadStudent, &mut file)
+            .await
+    }
+
+    /// Enables or disables the student.
+    ///
+    /// # Errors
+    /// Refused without privilege or a loaded student.
+    pub async fn set_student(&mut self, switch: &StudentSwitch) -> Result<(), DeviceError> {
+        let what = "switch the student";
+        let mut raw = self.checked(what, switch.to_raw())?;
+        self.request(what, Op::SetStudent, &mut raw).await
+    }
+
+    /// Reads the state of the student.
+    ///
+    /// # Errors
+    /// The device refuses, or has disappeared.
+    pub async fn student(&mut self) -> Result<StudentStatus, DeviceError> {
+        let what = "read the student's state";
+        let mut raw = l4s_student_status::default();
+        self.request(what, Op::GetStudent, &mut raw).await?;
+        self.checked(what, StudentStatus::try_from(raw))
     }
 
     /// Waits until the device is readable and replaces the content of `into`
