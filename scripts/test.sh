@@ -73,7 +73,7 @@ with_remote() {
     local features=l4sllm/remote,l4sllmd/remote
     cargo clippy --locked -p l4sllm -p l4sllmd --features $features --all-targets -- -D warnings &&
         cargo test --locked --no-fail-fast -p l4sllm -p l4sllmd --features $features \
-            --bin l4sllm --test serve --test configuration -- --nocapture
+            --bin l4sllm --test serve --test configuration --test remote -- --nocapture
 }
 
 # Programs installed by `make install' work, and `make uninstall' removes

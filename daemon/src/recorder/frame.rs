@@ -158,6 +158,13 @@ pub enum EngineSpec {
     Other,
     /// DualPI2 with the set-points of this profile.
     Fixed(String),
+    /// A server, whose answers are not recorded.
+    Remote {
+        /// Name of the policy.
+        name: String,
+        /// The server.
+        url: String,
+    },
 }
 
 /// A part of a frame that is not valid.

@@ -63,6 +63,17 @@ pub enum SpecError {
     /// A step of a script.
     #[error("a step of the script: {0}")]
     Script(#[from] FrameError),
+    /// The engine `remote`.
+    #[error(
+        "policy {name}: {url} made its decisions, which cannot be made again, because the \
+         answers of a server are not recorded"
+    )]
+    Remote {
+        /// Name of the policy.
+        name: String,
+        /// The server.
+        url: String,
+    },
     /// The engines of a test.
     #[error("the recorded engines cannot be made from a configuration")]
     Other,
@@ -273,6 +284,10 @@ impl Engines {
                 });
                 EngineConfig::Script(steps.collect::<Result<_, FrameError>>()?)
             }
+            EngineSpec::Remote { name, url } => {
+                let (name, url) = (name.clone(), url.clone());
+                return Err(SpecError::Remote { name, url });
+            }
             EngineSpec::Other => return Err(SpecError::Other),
             EngineSpec::Fixed(name) => {
                 let mut profiles = Profile::NAMES.iter();
@@ -324,7 +339,11 @@ impl Engines {
                 EngineSpec::Script(steps.iter().map(step).collect())
             }
             (Kind::Fixed(profile), _) => EngineSpec::Fixed(profile.name().to_owned()),
-            // The answers of a server cannot be made again.
+            #[cfg(feature = "remote")]
+            (Kind::Remote(_), EngineStatus::Remote { name, url, .. }) => EngineSpec::Remote {
+                name: name.clone(),
+                url: url.clone(),
+            },
             #[cfg(feature = "remote")]
             (Kind::Remote(_), _) => EngineSpec::Other,
             (Kind::Policy { .. } | Kind::Made(_), _) => EngineSpec::Other,
