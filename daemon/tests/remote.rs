@@ -71,7 +71,7 @@ impl Drop for Serving {
 }
 
 fn remote(status: &Status) -> RemoteStatus {
-    status.remote.clone().unwrap()
+    status.remote.unwrap()
 }
 
 /// The engine's section. Decisions may take longer than a period, so that an answer

@@ -74,6 +74,6 @@ fn the_client_works_with_tritonserver() {
     // Its working files are removed with the directory.
     command.env("HOME", dir.path());
     command.env("PYTRITON_HOME", dir.path().join("pytriton"));
-    // Python ends tritonserver, which a signal would leave behind.
+    // Python ends tritonserver, which a signal would not end.
     Running::start(&mut command, dir.path(), true).check(grpc, &policy);
 }

@@ -227,7 +227,7 @@ impl Server {
                 tracing::warn!(
                     connections = counters.connections,
                     windows = counters.waiting,
-                    "stopped without an answer to all requests within {} s",
+                    "stopped with requests in flight after {} s",
                     options.grace.as_secs()
                 );
                 Ok(())
