@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use l4sllm_model::strict_toml::{Field, Section, Source, TomlError};
 use l4sllm_model::text::shown;
 
+use crate::provider::Become;
 use crate::{Address, Error, Role};
 
 /// Length of the longest interface name of FreeBSD (IFNAMSIZ - 1).
@@ -89,6 +90,7 @@ fn machine(mut section: Section<'_>, role: Role, file: &Path) -> Result<Machine,
     let user = section.field("user");
     let port = section.field("port");
     let identity = section.field("identity");
+    let program = section.field("become");
     let address = Address {
         host: word(&host, "a host name or address", is_host)?,
         port: port
@@ -100,6 +102,7 @@ fn machine(mut section: Section<'_>, role: Role, file: &Path) -> Result<Machine,
             None => "root".to_owned(),
         },
         identity: identity.map(|key| private_key(&key, file)).transpose()?,
+        become_root: program.map(|program| become_root(&program)).transpose()?,
     };
     let interfaces = section
         .field("interfaces")
@@ -135,6 +138,19 @@ fn word(field: &Field<'_>, expected: &str, valid: fn(&str) -> bool) -> Result<St
         true => Ok(text.to_owned()),
         false => Err(field.error(format!("expected {expected}, found \"{}\"", shown(text)))),
     }
+}
+
+fn become_root(field: &Field<'_>) -> Result<Become, TomlError> {
+    let text = field.text()?;
+    let found = Become::ALL
+        .into_iter()
+        .find(|program| program.name() == text);
+    found.ok_or_else(|| {
+        field.error(format!(
+            "expected \"sudo\" or \"doas\", found \"{}\"",
+            shown(text)
+        ))
+    })
 }
 
 /// ssh would read a leading `-` as an option, and split at spaces.
@@ -183,6 +199,7 @@ interfaces = { client1 = \"em1\", client2 = \"em2\", server = \"em3\" }
 host = \"client1.example\"
 user = \"admin\"
 port = 2222
+become = \"doas\"
 [client2]
 host = \"fe80::2%em0\"
 [server]
@@ -199,7 +216,9 @@ host = \"10.0.0.4\"
         let inventory = parse(FOUR).unwrap();
         let client = &inventory.machine(Role::Client1).address;
         assert_eq!((client.user.as_str(), client.port), ("admin", Some(2222)));
+        assert_eq!(client.become_root, Some(Become::Doas));
         let router = inventory.machine(Role::Router);
+        assert_eq!(router.address.become_root, None);
         assert_eq!(router.address.user, "root");
         assert_eq!(router.address.port, None);
         assert_eq!(router.interfaces[&Role::Server], "em3");
@@ -211,7 +230,12 @@ host = \"10.0.0.4\"
         let wrong = |from: &str, to: &str| parse(&FOUR.replace(from, to)).unwrap_err();
         for (from, to, expected) in [
             ("[server]", "[sever]", ":1: server: missing"),
-            ("host = \"10.0.0.4\"", "", ":10: server.host: missing"),
+            ("host = \"10.0.0.4\"", "", ":11: server.host: missing"),
+            (
+                "\"doas\"",
+                "\"su\"",
+                ":8: client1.become: expected \"sudo\"",
+            ),
             ("port = 2222", "port = 0", ":7: client1.port: "),
             ("port = 2222", "prot = 2222", ":7: client1.prot: unknown"),
             ("\"10.0.0.1\"", "\"-oProxyCommand=x\"", ":2: router.host: "),

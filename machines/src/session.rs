@@ -15,6 +15,8 @@ pub(crate) const DIR: &str = "l4sllm-run";
 const READY: &str = "l4sllm: ready";
 /// Checks for readiness, ten a second.
 const CHECKS: u32 = 300;
+/// Time between SIGTERM and SIGKILL, s: iperf3 and tcpdump write their last output.
+const GRACE: u32 = 10;
 
 /// A program on a machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +47,13 @@ impl Group {
 
     /// Returns the POSIX shell script of the group. It prints a line when the
     /// programs are ready, ends when all have ended, and fails if one has failed
-    /// before the end of its standard input, which ends all of them.
+    /// before the end of its standard input, which ends all of them, with SIGKILL
+    /// after [`GRACE`].
     pub(crate) fn script(&self) -> String {
+        self.script_within(GRACE)
+    }
+
+    fn script_within(&self, grace: u32) -> String {
         // The standard input of background commands is /dev/null.
         let mut text = format!("exec 3<&0\ncd {DIR} || exit 1\nrm -f .ended\npids=\n");
         for program in &self.programs {
@@ -58,7 +65,11 @@ impl Group {
                 words(&program.command)
             );
         }
-        text += "{ cat <&3; : >.ended; kill $pids; } >/dev/null 2>&1 &\nwatcher=$!\nexec 3<&-\n";
+        // The watcher is killed as soon as all programs have ended.
+        text += &format!(
+            "{{ cat <&3; : >.ended; kill $pids; sleep {grace}; kill -9 $pids; }} \
+             >/dev/null 2>&1 &\nwatcher=$!\nexec 3<&-\n"
+        );
         if !self.check.is_empty() {
             text += &format!(
                 "checks=0\n\
@@ -171,7 +182,8 @@ impl Session {
         }
     }
 
-    /// Ends the programs, and waits for their end.
+    /// Ends the programs, with SIGKILL if SIGTERM is not enough, and waits for their
+    /// end.
     ///
     /// # Errors
     /// One of them failed before, or the connection did.
@@ -208,8 +220,12 @@ mod tests {
 
     /// Runs a group in a directory of this computer.
     fn start(dir: &Path, group: &Group) -> Result<Session, Error> {
+        start_script(dir, group, &group.script())
+    }
+
+    fn start_script(dir: &Path, group: &Group, script: &str) -> Result<Session, Error> {
         fs::create_dir_all(dir.join(DIR)).unwrap();
-        let script = format!("cd {}\n{}", dir.display(), group.script());
+        let script = format!("cd {}\n{script}", dir.display());
         Session::start(&Invocation::new("sh", ["-c", &script]), &group.name())
     }
 
@@ -249,6 +265,23 @@ mod tests {
         let mut session = start(dir.path(), &ready).unwrap();
         session.end().unwrap();
         assert!(dir.path().join(DIR).join("end").exists());
+    }
+
+    #[test]
+    fn programs_that_ignore_sigterm_are_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        // The pipe has a writer, so the read never ends, and its shell ignores SIGTERM.
+        let stubborn = "trap '' TERM; mkfifo pipe; exec 4<>pipe; : >runs; read x <&4; : >end";
+        let polite = "trap ': >polite; exit' TERM; exec 4<>pipe2; read x <&4 & wait";
+        let programs = vec![
+            program("stubborn", stubborn),
+            program("polite", &format!("mkfifo pipe2; : >runs2; {polite}")),
+        ];
+        let ready = group(programs, &["sh", "-c", "test -e runs && test -e runs2"]);
+        let mut session = start_script(dir.path(), &ready, &ready.script_within(1)).unwrap();
+        session.end().unwrap();
+        assert!(!dir.path().join(DIR).join("end").exists());
+        assert!(dir.path().join(DIR).join("polite").exists());
     }
 
     #[test]

@@ -52,6 +52,30 @@ pub struct Address {
     pub user: String,
     /// File with the private key; `None` for ssh's default.
     pub identity: Option<PathBuf>,
+    /// Runs commands as root, for a login that is not root's.
+    pub become_root: Option<Become>,
+}
+
+/// A program that runs a command as root without asking for a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Become {
+    /// sudo(8).
+    Sudo,
+    /// doas(1).
+    Doas,
+}
+
+impl Become {
+    /// Both.
+    pub const ALL: [Become; 2] = [Become::Sudo, Become::Doas];
+
+    /// Returns its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Become::Sudo => "sudo",
+            Become::Doas => "doas",
+        }
+    }
 }
 
 impl Address {
@@ -62,6 +86,7 @@ impl Address {
             port,
             user: "root".to_owned(),
             identity: None,
+            become_root: None,
         }
     }
 }
@@ -197,7 +222,12 @@ pub(crate) fn ssh(address: &Address, known: &KnownHosts, command: &[&str]) -> In
     if let Some(port) = address.port {
         ssh = ssh.and(["-p", &port.to_string()]);
     }
-    ssh.and([format!("{}@{}", address.user, address.host)])
+    ssh = ssh.and([format!("{}@{}", address.user, address.host)]);
+    if let Some(program) = address.become_root {
+        // Both fail if they need a password.
+        ssh = ssh.and([program.name(), "-n"]);
+    }
+    ssh
         // ssh joins the words with spaces, for the shell of the machine.
         .and(command.iter().map(|word| shell_word(word)))
 }
@@ -265,9 +295,31 @@ mod tests {
             port: Some(2222),
             user: "admin".to_owned(),
             identity: Some(PathBuf::from("/id")),
+            become_root: None,
         };
         let path = PathBuf::from("/k");
         ssh(&address, &KnownHosts { path, accepted }, words).arguments
+    }
+
+    #[test]
+    fn commands_of_other_users_run_as_root() {
+        for (program, words) in [
+            (Become::Sudo, "admin@router sudo -n sh -c 'cd x && ls'"),
+            (Become::Doas, "admin@router doas -n sh -c 'cd x && ls'"),
+        ] {
+            let address = Address {
+                user: "admin".to_owned(),
+                become_root: Some(program),
+                ..Address::root("router", None)
+            };
+            let known = KnownHosts {
+                path: PathBuf::from("/k"),
+                accepted: HostKeys::Strict,
+            };
+            let command = ssh(&address, &known, &["sh", "-c", "cd x && ls"]);
+            let text = command.arguments.join(" ");
+            assert!(text.ends_with(words), "{text}");
+        }
     }
 
     #[test]
