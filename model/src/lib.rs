@@ -33,6 +33,7 @@ mod engine;
 mod error;
 mod feature;
 pub mod files;
+mod judged;
 mod outcome;
 mod plain;
 mod policy;
@@ -79,6 +80,7 @@ pub use feature::{
     DecayingMean, Feature, Fit, InputFeature, LongLived, MEMORY, PERSISTENCE, Period, Periods,
     Scaling, SummaryFeature, Transform,
 };
+pub use judged::{Judged, PeriodCost};
 pub use policy::Policy;
 pub use policy_files::{ADAPTER_DIR, CONFIG_FILE, MODULES_FILE, WEIGHTS_FILE};
 pub use reward::{Reward, Rewards, returns_to_go};

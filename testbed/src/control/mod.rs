@@ -232,6 +232,19 @@ impl Controller {
         }
     }
 
+    /// Takes the decisions that became ready after their summaries; adds to `due_ns` as
+    /// [`Controller::read`] does.
+    pub fn take_ready(&mut self, now_ns: u64, due_ns: &mut Vec<u64>) {
+        while let Some((pipeline, _)) = &mut self.pipeline {
+            let Some(decided) = pipeline.ready() else {
+                return;
+            };
+            if let Some(order) = pipeline.order(&decided, now_ns) {
+                self.schedule(order, now_ns, 0, due_ns);
+            }
+        }
+    }
+
     /// Sends the override whose latency has passed.
     ///
     /// # Errors
@@ -336,7 +349,7 @@ impl Controller {
         if let Some(tap) = &mut self.tap {
             tap(message, now_ns);
         }
-        let Some((pipeline, latency)) = &mut self.pipeline else {
+        let Some((pipeline, _)) = &mut self.pipeline else {
             return;
         };
         // Reading the clock costs as much as handling a record without a
@@ -355,6 +368,14 @@ impl Controller {
             self.wall_latency_ns.pop_front();
         }
         self.wall_latency_ns.push_back(took);
+        self.schedule(order, now_ns, took, due_ns);
+    }
+
+    /// Schedules an override that was computed in `took` ns.
+    fn schedule(&mut self, order: Override, now_ns: u64, took: u64, due_ns: &mut Vec<u64>) {
+        let Some((_, latency)) = &self.pipeline else {
+            return;
+        };
         // One decision at a time: a busy daemon starts the next one later.
         let at_ns = match *latency {
             Latency::Fixed(latency_ns) => now_ns + latency_ns,

@@ -7,7 +7,7 @@ use crate::scenario::curriculum::Part;
 use crate::sim::derive_seed;
 use crate::suite::{Condition, Family, Protocol, Suite, SuiteError};
 
-/// A training condition.
+/// A condition of a suite's family.
 #[derive(Debug, Clone)]
 pub struct TrainingCondition {
     /// Its family's name.
@@ -43,11 +43,26 @@ pub fn training_conditions(
     purpose: &str,
     number: u64,
 ) -> Result<Vec<TrainingCondition>, SuiteError> {
-    let mut suite = Suite::load(dir, Part::Training, derive_seed(seed, purpose, number))?;
+    conditions(dir, Part::Training, selection, seed, purpose, number)
+}
+
+/// As [`training_conditions`], from either part of the suite.
+///
+/// # Errors
+/// As [`training_conditions`].
+pub fn conditions(
+    dir: &Path,
+    part: Part,
+    selection: &Selection<'_>,
+    seed: u64,
+    purpose: &str,
+    number: u64,
+) -> Result<Vec<TrainingCondition>, SuiteError> {
+    let mut suite = Suite::load(dir, part, derive_seed(seed, purpose, number))?;
     suite.select(selection.families)?;
     let mut conditions = Vec::new();
-    let trained = |family: &Family| family.part == Some(Part::Training);
-    for family in suite.families.into_iter().filter(trained) {
+    let drawn = |family: &Family| family.part == Some(part);
+    for family in suite.families.into_iter().filter(drawn) {
         let slow = |of: &Condition| {
             let protocol = selection.protocol();
             let most = selection.most_bps.unwrap_or(f64::INFINITY);

@@ -7,12 +7,15 @@
 //!                                                            STAGE.periods: observations
 //! ```
 //!
+//! An [`InteractiveRun`] is such a run whose decisions the caller makes, period by period.
+//!
 //! Runs of one condition and repetition have the same random draws for every driver, so
 //! that they can be compared in pairs.
 
 mod condition;
 mod distil;
 mod driver;
+mod interactive;
 mod observer;
 mod runner;
 mod store;
@@ -20,9 +23,11 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use condition::{Selection, TrainingCondition, conditions, training_conditions};
 pub use condition::{Selection, TrainingCondition, training_conditions};
 pub use distil::{LabelJob, LabelledRun, Steers, Teacher, label};
 pub use driver::{Actor, Driver};
+pub use interactive::{InteractiveRun, Observation};
 pub use observer::{FEATURES, Period, Rollout};
 pub use runner::{Job, Runner};
 pub use store::{RUNS_FILE, RunStore};

@@ -4,10 +4,13 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use l4sllm_abi::{Params, Record, Summary};
-use l4sllm_model::{HeadKind, Outcome, Periods, SET_POINTS, Session, SummaryFeature};
+use l4sllm_model::{
+    self as model, HeadKind, Outcome, Periods, SET_POINTS, Session, SummaryFeature,
+};
 use l4sllmd::engine::{Adaptive, Decision, Engine, Preset};
 
 use super::Driver;
+use super::interactive::Caller;
 use crate::control::EngineFactory;
 use crate::experiment::measure;
 use crate::scenario::{Arm, Control, Scenario};
@@ -49,25 +52,13 @@ pub(super) fn rollout(
         Driver::Fixed(params) => *params,
         Driver::Adaptive | Driver::Policy { .. } => Params::default(),
     };
-    let arm = Arm {
-        control: Some(Control {
-            period_ns,
-            ttl_ns: Control::adaptive(Preset::default())
-                .ttl_ns
-                .max(2 * period_ns),
-            ..Control::adaptive(Preset::default())
-        }),
-        ..Arm::dualpi2("rollout", params)
-    };
+    let arm = arm(params, period_ns);
     let log = Arc::new(Mutex::new(Vec::new()));
     let engine = {
         let (driver, log) = (driver.clone(), Arc::clone(&log));
         EngineFactory::on_summaries(Some(period_ns), move |_scheduler| {
-            Box::new(Observer {
-                decider: Decider::new(&driver),
-                periods: Periods::of(period_ns),
-                log: Arc::clone(&log),
-            })
+            let decider = Decider::new(&driver);
+            Box::new(Observer::new(decider, period_ns, Arc::clone(&log)))
         })
     };
     let samples = measure(scenario, &arm, 0, Some(engine), cancel)?;
@@ -78,21 +69,37 @@ pub(super) fn rollout(
     }))
 }
 
+/// The queue with these parameters, controlled every `period_ns`.
+pub(super) fn arm(params: Params, period_ns: u64) -> Arm {
+    Arm {
+        control: Some(Control {
+            period_ns,
+            ttl_ns: Control::adaptive(Preset::default())
+                .ttl_ns
+                .max(2 * period_ns),
+            ..Control::adaptive(Preset::default())
+        }),
+        ..Arm::dualpi2("rollout", params)
+    }
+}
+
 /// Records each period, and passes it to the deciding engine.
-struct Observer {
+pub(super) struct Observer {
     decider: Decider,
     periods: Periods,
     log: Arc<Mutex<Vec<Period>>>,
 }
 
-enum Decider {
+pub(super) enum Decider {
     None,
     Adaptive(Box<Adaptive>),
     Policy(Box<Actor>),
+    /// Decides later: see [`Engine::ready`].
+    Caller(Box<Caller>),
 }
 
 /// A policy with exploration.
-struct Actor {
+pub(super) struct Actor {
     session: Session,
     offset: [f32; SET_POINTS],
     /// Decides on bursty links, as in [`Fallback`](l4sllmd::engine::Fallback).
@@ -129,9 +136,13 @@ impl Decider {
     }
 
     /// The decision, and the outputs that it was made from.
-    fn decide(&mut self, period: &Summary) -> (Option<Decision>, [f32; SET_POINTS]) {
+    fn decide(&mut self, period: &model::Period) -> (Option<Decision>, [f32; SET_POINTS]) {
         match self {
             Decider::None => (None, [0.0; SET_POINTS]),
+            Decider::Caller(caller) => {
+                caller.observe(period);
+                (None, [0.0; SET_POINTS])
+            }
             Decider::Adaptive(rule) => (rule.observe_summary(period), [0.0; SET_POINTS]),
             Decider::Policy(actor) => actor.decide(period),
         }
@@ -161,6 +172,16 @@ impl Actor {
     }
 }
 
+impl Observer {
+    pub(super) fn new(decider: Decider, period_ns: u64, log: Arc<Mutex<Vec<Period>>>) -> Observer {
+        Observer {
+            decider,
+            periods: Periods::of(period_ns),
+            log,
+        }
+    }
+}
+
 impl Engine for Observer {
     fn observe(&mut self, _record: &Record) -> Option<Decision> {
         None
@@ -169,6 +190,9 @@ impl Engine for Observer {
     fn observe_summary(&mut self, summary: &Summary) -> Option<Decision> {
         let period = self.periods.add(summary)?;
         let (decision, outputs) = self.decider.decide(&period);
+        if let Decider::Caller(_) = &self.decider {
+            return None; // the caller keeps what it needs
+        }
         let mut features = [f32::NAN; FEATURES];
         for (feature, to) in SummaryFeature::ALL.iter().zip(&mut features) {
             if let Some(value) = feature.value(&period) {
@@ -180,10 +204,23 @@ impl Engine for Observer {
         decision
     }
 
+    fn ready(&mut self) -> Option<Decision> {
+        match &mut self.decider {
+            Decider::Caller(caller) => caller.ready(),
+            _ => None,
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(&self.decider, Decider::Caller(caller) if caller.is_waiting())
+    }
+
     fn reset(&mut self) {
         self.periods.reset();
-        if let Decider::Policy(actor) = &mut self.decider {
-            actor.session.reset();
+        match &mut self.decider {
+            Decider::Policy(actor) => actor.session.reset(),
+            Decider::Caller(caller) => caller.reset(),
+            Decider::None | Decider::Adaptive(_) => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use l4sllm_abi::Params;
 use l4sllm_model::{
-    HeadKind, IdleBudget, Policy, PolicyConfig, SET_POINTS, SummaryFeature, Tensors,
+    HeadKind, IdleBudget, Outcome, Policy, PolicyConfig, SET_POINTS, SummaryFeature, Tensors,
 };
 
 use super::observer::rollout;
@@ -154,6 +154,44 @@ fn a_cancelled_roll_out_returns_none() {
     let cancel = AtomicBool::new(true);
     let run = rollout(&scenario, &Driver::Adaptive, PERIOD_NS, &cancel);
     assert_eq!(run.unwrap(), None);
+}
+
+/// A run under outputs chosen by the caller; `None` leaves a period without a decision.
+fn interact(decide: impl Fn(&Observation) -> Option<[f32; SET_POINTS]>) -> (usize, Outcome) {
+    let config = Arc::new(policy().config().clone());
+    let budget = IdleBudget::new(0.005).unwrap();
+    let mut run = InteractiveRun::new(&scenario(), &config, budget).unwrap();
+    let mut periods = 0;
+    while let Some(seen) = run.advance().unwrap() {
+        periods += 1;
+        if let Some(outputs) = decide(&seen) {
+            run.decide(outputs).unwrap();
+        }
+    }
+    (periods, run.finish().unwrap())
+}
+
+#[test]
+fn interactive_run_matches_the_policys_roll_out() {
+    let policy = policy();
+    for offset in [0.0, 0.4] {
+        let want = run(&driven_by(Arc::clone(&policy), offset));
+        let (periods, outcome) = interact(|seen| {
+            let steps = seen.window.steps(policy.config()).unwrap();
+            let outputs = policy.outputs_all(&[steps]).unwrap()[0];
+            Some([0, 1, 2, 3].map(|i| outputs[i] + offset))
+        });
+        assert_eq!((periods, outcome), (want.periods.len(), want.outcome));
+    }
+}
+
+#[test]
+fn interactive_run_without_decisions_is_plain_dualpi2() {
+    let plain = run(&Driver::Fixed(Params::default()));
+    let (periods, outcome) = interact(|_| None);
+    assert_eq!((periods, outcome), (plain.periods.len(), plain.outcome));
+    let (_, shifted) = interact(|_| Some([-1.0; SET_POINTS]));
+    assert_ne!(shifted, plain.outcome);
 }
 
 fn jobs(conditions: &[TrainingCondition]) -> Vec<Job<'_>> {

@@ -195,11 +195,16 @@ impl Simulation {
     pub(super) fn read_device(&mut self, now_ns: u64) -> Result<(), SimError> {
         if let Some(controller) = &mut self.controller {
             controller.read(now_ns, &mut self.due_ns)?;
-            for at_ns in self.due_ns.drain(..) {
-                self.events.schedule(at_ns, Event::Order);
-            }
+            self.schedule_orders();
         }
         Ok(())
+    }
+
+    /// Schedules the overrides of the controller's last decisions.
+    pub(super) fn schedule_orders(&mut self) {
+        for at_ns in self.due_ns.drain(..) {
+            self.events.schedule(at_ns, Event::Order);
+        }
     }
 
     /// Sends packets that left the queue along their path.

@@ -1,6 +1,7 @@
 //! One repetition of one arm: endpoints, links, the bottleneck and the
 //! controller, driven by one event queue.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use l4sllm_abi::Params;
@@ -259,6 +260,40 @@ impl Simulation {
             self.handle(now_ns, event)?;
         }
         Ok(false)
+    }
+
+    /// As [`Simulation::run_some`], but stops after the event in which `stop` is set;
+    /// returns false then.
+    ///
+    /// # Errors
+    /// The router failed.
+    pub fn run_until_set(
+        &mut self,
+        until_ns: u64,
+        most: usize,
+        stop: &AtomicBool,
+    ) -> Result<bool, SimError> {
+        for _ in 0..most {
+            let ended = self.run_some(until_ns, 1)?;
+            if ended || stop.load(Ordering::Relaxed) {
+                return Ok(ended);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes decisions of the controller's engines that became ready since the last
+    /// event: see [`Engine::ready`](l4sllmd::Engine::ready).
+    ///
+    /// # Errors
+    /// The router failed.
+    pub fn take_ready(&mut self) -> Result<(), SimError> {
+        let now_ns = self.events.now();
+        if let Some(controller) = &mut self.controller {
+            controller.take_ready(now_ns, &mut self.due_ns);
+            self.schedule_orders();
+        }
+        Ok(())
     }
 
     /// The measured time.

@@ -16,7 +16,6 @@
 
 mod cost;
 mod emphasis;
-mod judged;
 mod lesson;
 mod setting;
 mod surfaces;
@@ -25,8 +24,8 @@ mod trainer;
 #[cfg(test)]
 mod tests;
 
+pub use crate::Judged;
 pub use emphasis::{Emphasis, Multipliers, Standing};
-pub use judged::Judged;
 pub use lesson::{Lesson, Visit, scaled};
 pub use setting::{AXES, PlaneSetting};
 pub use surfaces::{Grid, Surfaces};

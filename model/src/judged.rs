@@ -1,6 +1,9 @@
-//! Comparison of a run with the baselines on the same draws.
+//! Costs of training in the loop: of a run, compared with the baselines on the same
+//! draws, and of one period.
 
-use crate::Outcome;
+use l4sllm_abi::Queue;
+
+use crate::{IdleBudget, Outcome, Period};
 
 /// Cost of a doubling, or e-folding, of the L4S queue's 99th percentile,
 /// relative to that of the classic queue's delay.
@@ -11,6 +14,11 @@ const L4S_LEAST_MS: f64 = 0.05;
 const FAIR: f64 = 0.98;
 /// Cost of losing the rest of Jain's index.
 const FAIRNESS_WEIGHT: f64 = 4.0;
+/// Delay of the classic queue at which a period costs nothing, ms: the target of tuned
+/// DualPI2, which [`Judged::of`] compares with.
+const PERIOD_CLASSIC_MS: f64 = 10.0;
+/// The same for the L4S queue, ms: its step threshold.
+const PERIOD_L4S_MS: f64 = 1.0;
 /// Lower bound of a squared delay, ms²: an always empty queue has a delay of 0.
 const LEAST_SQUARE: f64 = 1e-4;
 
@@ -53,6 +61,29 @@ impl Judged {
         (best > 0.0).then_some(judged)
     }
 
+    /// One period, without baselines: the delay is ln(√(mean · maximum) / 10 ms) of the
+    /// classic queue, the loss is the link's idle share, and the harm is that of the
+    /// maximum of the L4S queue above 1 ms. A queue that forwarded nothing has no delay,
+    /// which counts as 0. Fairness cannot be seen in a summary.
+    pub fn of_period(period: &Period) -> Judged {
+        let delays = |queue: Queue| {
+            let queue = period.queue(queue);
+            let (_, most_ns) = queue.sojourn_range_ns()?;
+            Some((queue.mean_sojourn_ns()? / 1e6, most_ns as f64 / 1e6))
+        };
+        let classic = delays(Queue::Classic).map(|(mean, most)| {
+            0.5 * (mean * most).max(LEAST_SQUARE).ln() - PERIOD_CLASSIC_MS.ln()
+        });
+        let l4s = delays(Queue::L4s)
+            .map(|(_, most)| L4S_WEIGHT * (most.max(L4S_LEAST_MS) / PERIOD_L4S_MS).ln());
+        let idle = period.idle_ns as f64 / period.duration_ns().max(1) as f64;
+        Judged {
+            delay: classic.unwrap_or(0.0),
+            loss: idle.min(1.0),
+            harm: l4s.unwrap_or(0.0),
+        }
+    }
+
     /// Cost under an idle budget, a share of link time: delay and harm, plus
     /// `caution` for each budget lost in excess of the share `margin` of one.
     pub fn cost(&self, budget: f64, caution: f64, margin: f64) -> f64 {
@@ -80,6 +111,24 @@ impl Judged {
     }
 }
 
+/// Cost of a period, whose negative is the reward of a step.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PeriodCost {
+    /// Share of the link's time that may be idle.
+    pub budget: IdleBudget,
+    /// Cost of each budget lost beyond `margin`.
+    pub caution: f64,
+    /// Share of the budget that may be lost without cost, 0 to 1.
+    pub margin: f64,
+}
+
+impl PeriodCost {
+    /// The cost of `period`: [`Judged::cost`] of [`Judged::of_period`].
+    pub fn of(&self, period: &Period) -> f64 {
+        Judged::of_period(period).cost(self.budget.share(), self.caution, self.margin)
+    }
+}
+
 /// ln(√(mean · 99th percentile in ms²)), which penalises both a long queue with
 /// a short tail and a short queue with a long tail.
 fn log_delay(run: &Outcome) -> Option<f64> {
@@ -89,7 +138,12 @@ fn log_delay(run: &Outcome) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use l4sllm_abi::{Summary, header, raw};
+
     use super::*;
+    use crate::Periods;
 
     fn outcome(utilisation: f64, mean_ms: f64, jain: f64) -> Outcome {
         Outcome {
@@ -125,5 +179,45 @@ mod tests {
         near(gained.moderated_loss(), -0.1);
         assert_eq!(Judged::of(&Outcome::default(), &plain, &tuned), None);
         near(Judged::mean(&[same, half]).loss, 0.015);
+    }
+    /// A period of 100 ms with an idle link for `idle_ms`; each queue forwarded two
+    /// packets with these mean and maximum delays, in ms.
+    fn period(idle_ms: u64, delays: [Option<(f64, f64)>; 2]) -> Period {
+        let mut s = raw::l4s_summary {
+            hdr: header(raw::L4S_RECORD_SUMMARY, 0, 100_000_000),
+            idle_ns: idle_ms * 1_000_000,
+            target_ns: 15_000_000,
+            tupdate_ns: 16_000_000,
+            ..Default::default()
+        };
+        for (queue, delay) in s.queue.iter_mut().zip(delays) {
+            let Some((mean, most)) = delay else { continue };
+            queue.forwarded = 2;
+            queue.sojourn_sum_ns = (2.0 * mean * 1e6) as u64;
+            queue.sojourn_max_ns = (most * 1e6) as u64;
+        }
+        let summary = Summary::try_from(s).unwrap();
+        Periods::of(100_000_000).add(&summary).unwrap()
+    }
+
+    #[test]
+    fn period_costs_delay_and_idle_time() {
+        let cost = PeriodCost {
+            budget: IdleBudget::new(0.01).unwrap(),
+            caution: 2.0,
+            margin: 0.6,
+        };
+        let near = |got: f64, want: f64| assert!((got - want).abs() < 1e-9, "{got} {want}");
+        let tuned = [Some((5.0, 20.0)), Some((0.5, 1.0))];
+        near(cost.of(&period(0, tuned)), 0.0);
+        let short = [Some((1.0, 4.0)), Some((0.5, 2.0))];
+        let want = 0.2f64.ln() + 0.15 * 2.0f64.ln();
+        near(cost.of(&period(0, short)), want);
+        // 5 % of the time is five budgets, ln 2 of which count.
+        let lost = 5.0 * 2.0f64.ln();
+        near(cost.of(&period(5, short)), want + 2.0 * (lost - 0.6));
+        // An empty queue has no delay.
+        near(Judged::of_period(&period(100, [None, None])).delay, 0.0);
+        near(Judged::of_period(&period(100, [None, None])).loss, 1.0);
     }
 }
