@@ -3,7 +3,7 @@
 CARGO ?= cargo
 OUT ?= out
 
-.PHONY: help install uninstall demo test lab live student bench bench-train reproduce published policy build dist fmt lint clean setup
+.PHONY: help install uninstall demo test lab live student bench bench-train reproduce published policy build dist fmt lint clean setup python
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -64,6 +64,10 @@ bench: setup ## measure speed, as ratios within one run
 
 bench-train: setup ## compare training throughput with Python (PYTHON=one with transformers, peft)
 	@scripts/bench-train.sh
+
+python: setup ## build the Python package in target/python/wheels and test it (PyPI)
+	@scripts/python.sh
+	@scripts/python.sh wheel
 
 policy: setup ## train policies/default again from new pools
 	@scripts/policy.sh

@@ -30,7 +30,7 @@ for promise in promises:
         file = root / path
         if not file.is_file():
             problems.append(f"SPEC.md:{line}: {path} does not exist")
-        elif not re.search(rf"(fn {name}\(|^{name}\(void\)|\bTEST\({name}\))", file.read_text(), re.M):
+        elif not re.search(rf"(fn {name}\(|^{name}\(void\)|\bTEST\({name}\)|^def {name}\()", file.read_text(), re.M):
             problems.append(f"SPEC.md:{line}: {path} has no test {name}")
 
 if not promises:

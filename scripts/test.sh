@@ -168,6 +168,7 @@ check freebsd-rust scripts/freebsd-build.sh check
 check rust      cargo test --workspace --locked --no-fail-fast -- --nocapture
 check remote    with_remote
 check libtorch  with_libtorch
+check python    scripts/python.sh
 check install   installed
 check dist      tarball
 check scripts   shell_scripts

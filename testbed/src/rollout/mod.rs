@@ -24,7 +24,6 @@ mod store;
 mod tests;
 
 pub use condition::{Selection, TrainingCondition, conditions, training_conditions};
-pub use condition::{Selection, TrainingCondition, training_conditions};
 pub use distil::{LabelJob, LabelledRun, Steers, Teacher, label};
 pub use driver::{Actor, Driver};
 pub use interactive::{InteractiveRun, Observation};
