@@ -149,7 +149,7 @@ oldest_rust() {
 have() { command -v "$1" >/dev/null || { echo "$1 is not installed"; return 77; }; }
 shell_scripts() {
     have shellcheck || return
-    shellcheck scripts/*.sh policies/*.sh tests/fuzz/*.sh tests/cbmc/*.sh tests/kmod/*.sh .ci/run || return
+    shellcheck scripts/*.sh policies/*.sh packaging/container/health tests/container/*.sh tests/fuzz/*.sh tests/cbmc/*.sh tests/kmod/*.sh .ci/run || return
     # A mistyped name must not pass as a run of no checks.
     scripts/test.sh no-such-check
     [ $? -eq 2 ] || { echo "scripts/test.sh accepts a check that does not exist"; return 1; }
@@ -169,6 +169,7 @@ check rust      cargo test --workspace --locked --no-fail-fast -- --nocapture
 check remote    with_remote
 check libtorch  with_libtorch
 check python    scripts/python.sh
+check container tests/container/check.sh
 check install   installed
 check dist      tarball
 check scripts   shell_scripts

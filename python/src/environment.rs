@@ -38,7 +38,7 @@ pub const INFO: [&str; 14] = [
 /// loop.
 const MEASURED_NS: u64 = 40_000_000_000;
 
-/// What is common to the emulators of a vector.
+/// Options and files shared by the emulators of a vector.
 pub struct Setup {
     options: Options,
     config: Arc<PolicyConfig>,

@@ -2,8 +2,8 @@
 //! ([`emulators`]), pools as Arrow streams ([`pool`]), and policy directories
 //! ([`policy`]).
 //!
-//! Arrays cross the boundary as bytes in native order, so that neither NumPy's headers nor
-//! its version matter; `l4sllm/*.py` gives them shapes.
+//! Arrays are passed as bytes in native order, which makes the module independent of
+//! NumPy's headers and version; the Python files give them shapes.
 
 mod arrow_table;
 mod emulators;

@@ -11,7 +11,7 @@ use pyo3::types::PyBytes;
 
 use crate::error::{PolicyError, raise};
 
-/// A policy on summaries in the plain engine, the one of the daemon and the emulator.
+/// A policy on summaries in the plain engine, which the daemon and the emulator use.
 #[pyclass(module = "l4sllm._native", frozen)]
 pub struct Policy(Arc<model::Policy>);
 

@@ -16,7 +16,7 @@ use crate::error::{PoolError, raise};
 /// Name of the capsule, given by the interface.
 const CAPSULE: &CStr = c"arrow_array_stream";
 
-/// A pool in memory. Any library with Arrow's PyCapsule interface can take it:
+/// A pool in memory. Libraries with Arrow's PyCapsule interface accept it:
 /// `pyarrow.table(pool)`, `polars.from_arrow(pool)`, `duckdb.from_arrow(pool)`.
 #[pyclass(module = "l4sllm._native", frozen)]
 pub struct Pool {

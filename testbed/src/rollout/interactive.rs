@@ -36,7 +36,7 @@ pub struct InteractiveRun {
     seed: u64,
 }
 
-/// What the caller sees of a period.
+/// A period, as the input of the caller's decision.
 #[derive(Debug, Clone)]
 pub struct Observation {
     /// The input of the policy's network.
@@ -48,7 +48,7 @@ pub struct Observation {
     pub bursty: bool,
 }
 
-/// Where the engine puts what it observed, and takes the caller's outputs.
+/// Passes periods from the engine to the caller, and outputs back.
 pub(super) struct Desk {
     /// Whether the engine waits for outputs; read after every event.
     waiting: AtomicBool,
