@@ -25,8 +25,7 @@ mkdir -p "$root"
 if [ ! -x "$python" ]; then
     python3 -m venv "$root/venv" || { rm -rf "$root/venv"; skip "python3 has no venv (Debian: python3-venv)"; }
 fi
-# With gymnasium's default of NumPy.
-packages=("maturin>=1.9,<2" "gymnasium>=1.0" "numpy>=1.23" "pyarrow>=14" "pytest>=7")
+packages=("maturin>=1.9,<2" "gymnasium>=1.1" "numpy>=1.23" "pyarrow>=14" "pytest>=7")
 [ -z "${PYTHON_SB3:-}" ] || packages+=("stable-baselines3>=2.4" "torch>=2.3")
 "$python" -m pip install --quiet --disable-pip-version-check "${packages[@]}" ||
     skip "pip could not install ${packages[*]}"

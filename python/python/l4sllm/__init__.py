@@ -8,7 +8,11 @@ Pools need neither gymnasium nor numpy: `l4sllm.Pool` also works with any librar
 Arrow's PyCapsule interface.
 """
 
+from __future__ import annotations
+
+from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, Callable, Union
 
 from ._native import (
     EmulatorError,
@@ -36,10 +40,14 @@ __all__ = [
     "register",
 ]
 
+if TYPE_CHECKING:
+    import pyarrow
+
+_Path = Union[str, "PathLike[str]"]
 _DATA = Path(__file__).parent
 
 
-def read_pool(path):
+def read_pool(path: _Path) -> pyarrow.Table:
     """Read a Parquet or JSON pool into a `pyarrow.Table`.
 
     Columns and types are those of the Parquet form, documented in
@@ -54,17 +62,17 @@ def read_pool(path):
     return pyarrow.table(_read_pool(path))
 
 
-def find_policy(name):
+def find_policy(name: _Path) -> Path:
     """Return the directory of a policy: `name` itself, or a built-in one of that name."""
-    return _find(name, _DATA / "policies" / str(name), Path.is_dir, "policy")
+    return _find(name, _DATA / "policies" / str(name), Path.is_dir)
 
 
-def find_scenario(name):
+def find_scenario(name: _Path) -> Path:
     """Return the file of a scenario: `name` itself, or a built-in one of that name."""
-    return _find(name, _DATA / "scenarios" / f"{name}.toml", Path.is_file, "scenario")
+    return _find(name, _DATA / "scenarios" / f"{name}.toml", Path.is_file)
 
 
-def _find(name, built_in, exists, what):
+def _find(name: _Path, built_in: Path, exists: Callable[[Path], bool]) -> Path:
     given = Path(name)
     if exists(given) or not exists(built_in) or given.name != str(name):
         return given  # its reader reports errors

@@ -27,14 +27,21 @@ packets), and the name of the scenario. `info["outcome"]` of the last step has t
 part of the whole run. Episodes are truncated at the end of the run, never terminated.
 """
 
+from __future__ import annotations
+
 import json
+from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
+from typing import Any, Union
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+
+from numpy.typing import ArrayLike, NDArray
 
 from . import find_policy, find_scenario
 from ._native import INFO, Emulators
@@ -46,9 +53,10 @@ NAMES = tuple(INFO)
 
 _SUITE = Path(__file__).parent / "scenarios" / "suite"
 _SEEDS = 2**63
+_Path = Union[str, "PathLike[str]"]
 
 
-def _emulators(count, threads, options):
+def _emulators(count: int, threads: int, options: dict[str, Any]) -> Emulators:
     scenario = options["scenario"]
     options = {
         **options,
@@ -61,7 +69,7 @@ def _emulators(count, threads, options):
     return Emulators(count, json.dumps(options))
 
 
-def _spaces(emulators):
+def _spaces(emulators: Emulators) -> tuple[Any, Any]:
     bound = np.frombuffer(emulators.observation_bounds, np.float32)
     low, high = (np.frombuffer(bound, np.float32) for bound in emulators.action_bounds)
     return spaces.Box(-bound, bound, dtype=np.float32), spaces.Box(
@@ -69,23 +77,23 @@ def _spaces(emulators):
     )
 
 
-def _observations(emulators, count):
+def _observations(emulators: Emulators, count: int) -> NDArray[np.float32]:
     # A copy: the bytes are read-only.
     return np.frombuffer(emulators.observations(), np.float32).reshape(count, -1).copy()
 
 
-def _infos(emulators, count):
+def _infos(emulators: Emulators, count: int) -> NDArray[np.float64]:
     return np.frombuffer(emulators.infos(), np.float64).reshape(count, -1)
 
 
-def _actions(action, shape):
+def _actions(action: ArrayLike, shape: tuple[int, ...]) -> bytes:
     action = np.ascontiguousarray(action, np.float32)
     if action.shape != shape or not np.isfinite(action).all():
         raise ValueError(f"action {action}: expected finite numbers of shape {shape}")
     return action.tobytes()
 
 
-class DualPI2Env(gymnasium.Env):
+class DualPI2Env(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
     """One emulated bottleneck. See the module for observations, actions and rewards.
 
     scenario: a scenario file or the name of a built-in one. Default: each episode has new
@@ -109,22 +117,22 @@ class DualPI2Env(gymnasium.Env):
 
     def __init__(
         self,
-        scenario=None,
+        scenario: _Path | None = None,
         *,
-        suite=None,
-        families=None,
-        condition=None,
-        suite_seed=1,
-        part="training",
-        max_rate=130.0,
-        policy="context",
-        duration=None,
-        interval=None,
-        idle_budget=None,
-        caution=0.4,
-        margin=0.6,
-        render_mode=None,
-    ):
+        suite: _Path | None = None,
+        families: Sequence[str] | None = None,
+        condition: str | None = None,
+        suite_seed: int = 1,
+        part: str = "training",
+        max_rate: float = 130.0,
+        policy: _Path = "context",
+        duration: float | None = None,
+        interval: float | None = None,
+        idle_budget: float | str | None = None,
+        caution: float = 0.4,
+        margin: float = 0.6,
+        render_mode: None = None,
+    ) -> None:
         if render_mode is not None:
             raise ValueError(f"render_mode {render_mode}: expected None")
         self._options = dict(
@@ -149,11 +157,13 @@ class DualPI2Env(gymnasium.Env):
         self._running = False
 
     @property
-    def policy_config(self):
+    def policy_config(self) -> dict[str, Any]:
         """The config.json of policies trained here, as a dictionary."""
         return json.loads(self._emulators.config)
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Start the first episode of `seed` or, without a seed, the next one."""
         super().reset(seed=seed)
         if seed is None and not self._seeded:
@@ -163,7 +173,9 @@ class DualPI2Env(gymnasium.Env):
         self._running = True
         return _observations(self._emulators, 1)[0], self._info()
 
-    def step(self, action):
+    def step(
+        self, action: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Decide, and run to the end of the next interval."""
         if not self._running:
             raise gymnasium.error.ResetNeeded("the episode has ended: call reset()")
@@ -176,7 +188,7 @@ class DualPI2Env(gymnasium.Env):
             info["outcome"] = self._emulators.outcome(0)
         return _observations(self._emulators, 1)[0], reward, False, truncated, info
 
-    def _info(self):
+    def _info(self) -> dict[str, Any]:
         values = _infos(self._emulators, 1)[0].tolist()
         return {**dict(zip(NAMES, values)), "scenario": self._emulators.names()[0]}
 
@@ -191,7 +203,14 @@ class DualPI2VectorEnv(VectorEnv):
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
 
-    def __init__(self, num_envs=1, *, threads=0, max_episode_steps=None, **options):
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        threads: int = 0,
+        max_episode_steps: None = None,
+        **options: Any,
+    ) -> None:
         if max_episode_steps is not None:
             raise ValueError("max_episode_steps: expected None; duration limits episodes")
         one = DualPI2Env(**options)
@@ -205,11 +224,16 @@ class DualPI2VectorEnv(VectorEnv):
         self._seeded = False
 
     @property
-    def policy_config(self):
+    def policy_config(self) -> dict[str, Any]:
         """The config.json of policies trained here, as a dictionary."""
         return json.loads(self._emulators.config)
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Start episodes; environment i has the seed `seed + i`, or `seed[i]` of a list.
 
         `options={"reset_mask": mask}` resets only environments for which the mask is true.
@@ -228,11 +252,19 @@ class DualPI2VectorEnv(VectorEnv):
         self._emulators.reset(list(seed), [bool(one) for one in mask])
         return _observations(self._emulators, count), self._info()
 
-    def step(self, actions):
+    def step(
+        self, actions: NDArray[np.float32]
+    ) -> tuple[
+        NDArray[np.float32],
+        NDArray[np.float64],
+        NDArray[np.bool_],
+        NDArray[np.bool_],
+        dict[str, Any],
+    ]:
         """Step all environments in parallel, without Python's lock."""
         count = self.num_envs
-        rewards, ends = self._emulators.step(_actions(actions, (count, 4)))
-        rewards = np.frombuffer(rewards, np.float64).copy()
+        data, ends = self._emulators.step(_actions(actions, (count, 4)))
+        rewards = np.frombuffer(data, np.float64).copy()
         truncated = np.frombuffer(ends, np.uint8).astype(bool)
         info = self._info()
         if truncated.any():
@@ -248,7 +280,7 @@ class DualPI2VectorEnv(VectorEnv):
             info,
         )
 
-    def _info(self):
+    def _info(self) -> dict[str, Any]:
         every = np.ones(self.num_envs, bool)
         columns = _infos(self._emulators, self.num_envs).T
         info = {name: column.copy() for name, column in zip(NAMES, columns)}

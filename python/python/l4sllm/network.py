@@ -9,7 +9,11 @@ policy directory is loaded and saved exactly. The architecture is the one that t
 engine runs: encoders of features, a GPT-2, a linear head; with a window of 1.
 """
 
+from __future__ import annotations
+
 import json
+from os import PathLike
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +38,7 @@ class PolicyNetwork(nn.Module):
     `hidden` to the input of the head [batch, width].
     """
 
-    def __init__(self, config):
+    def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         self.config = config = json.loads(json.dumps(config))
         backbone = config["backbone"]
@@ -62,14 +66,14 @@ class PolicyNetwork(nn.Module):
         for name, shape in shapes.items():
             self.register_parameter(self._names[name], _initial(name, shape))
 
-    def tensor(self, name):
+    def tensor(self, name: str) -> nn.Parameter:
         """Return the parameter with this name in model.safetensors."""
         return getattr(self, self._names[name])
 
-    def forward(self, observations):
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
         return self._linear(self.hidden(observations), "head")
 
-    def hidden(self, observations):
+    def hidden(self, observations: torch.Tensor) -> torch.Tensor:
         """Map observations to the input of the head."""
         x = self._norm(self._tokens(observations), "embed_norm", 1e-5)
         token = x[:, -1]
@@ -82,15 +86,15 @@ class PolicyNetwork(nn.Module):
         x = self._norm(x[:, -1], "backbone.ln_f", epsilon)
         return x + token if self.config["head"]["residual"] else x
 
-    def load(self, directory):
+    def load(self, directory: str | PathLike[str]) -> PolicyNetwork:
         """Load the tensors of a policy directory of the same architecture."""
         with torch.no_grad():
-            for name, shape, values in read_tensors(find_policy(directory)):
-                values = np.frombuffer(values, np.float32).reshape(shape).copy()
+            for name, shape, data in read_tensors(find_policy(directory)):
+                values = np.frombuffer(data, np.float32).reshape(shape).copy()
                 self.tensor(name).copy_(torch.from_numpy(values))
         return self
 
-    def save(self, directory, **changes):
+    def save(self, directory: str | PathLike[str], **changes: Any) -> None:
         """Write a policy directory, and check that the plain engine runs it.
 
         changes: keys of config.json to replace, such as name or trained_on.

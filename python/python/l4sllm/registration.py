@@ -3,7 +3,7 @@
 ID = "l4sllm/DualPI2-v0"
 
 
-def register():
+def register() -> None:
     """Register `l4sllm/DualPI2-v0` with Gymnasium; `import l4sllm` does it as well.
 
     Raises `ImportError` without gymnasium.
