@@ -18,6 +18,7 @@ static L4S_SLOW void instance_look(struct l4s_instance *, uint64_t now);
 static void	instance_look_later(struct l4s_instance *);
 static uint64_t	instance_below_ceiling_until(const struct l4s_instance *);
 static void	instance_collect(struct l4s_instance *, uint64_t now);
+static bool	instance_expire(struct l4s_instance *, uint64_t now);
 static bool	instance_above_ceiling(const struct l4s_instance *,
 		    uint64_t now);
 static L4S_SLOW void instance_follow_ceiling(struct l4s_instance *,
@@ -155,12 +156,15 @@ instance_summarize(struct l4s_instance *inst, uint64_t now)
 static void
 instance_ask_student(struct l4s_instance *inst, uint64_t now)
 {
+	const struct l4s_limits *limits = &inst->overrides.bounds;
 	struct l4s_student_slot *student = inst->student;
+	uint64_t life = L4S_STUDENT_LIFE * student->net.header.period_ns;
 
+	if (life > limits->max_ttl_ns)
+		life = limits->max_ttl_ns;
 	l4s_student_decide(&student->net, &student->state,
-	    &inst->queue.params, &inst->overrides.bounds, &student->decision);
-	student->decision.expires_ns = now +
-	    L4S_STUDENT_LIFE * student->net.header.period_ns;
+	    &inst->queue.params, limits, &student->decision);
+	student->decision.expires_ns = now + life;
 	L4S_COUNT(&inst->student_decisions, 1);
 	if (l4s_override_student(&inst->overrides, &inst->queue,
 	    &student->decision)) {
@@ -171,8 +175,7 @@ instance_ask_student(struct l4s_instance *inst, uint64_t now)
 
 /*
  * Handles events in the order in which they happened: first expiry at its own
- * time, after running the controller up to then with the steered set-points;
- * then the device's requests, which take effect now.
+ * time, then the device's requests, which take effect now.
  */
 static void
 instance_collect(struct l4s_instance *inst, uint64_t now)
@@ -180,19 +183,8 @@ instance_collect(struct l4s_instance *inst, uint64_t now)
 	struct l4s_overrides *o = &inst->overrides;
 	struct dualpi2 *d = &inst->queue;
 	uint32_t pending;
-	bool changed = false;
+	bool changed = instance_expire(inst, now);
 
-	if (o->active && now >= o->current.expires_ns) {
-		if (o->current.expires_ns > inst->now)
-			instance_advance(inst, o->current.expires_ns, now);
-		changed = l4s_override_expire(o, d, now);
-	}
-	if (o->student != NULL && now >= o->student->expires_ns) {
-		if (o->student_steering && o->student->expires_ns > inst->now)
-			instance_advance(inst, o->student->expires_ns, now);
-		if (l4s_override_expire_student(o, d, now))
-			changed = true;
-	}
 	if (now >= o->due)
 		l4s_instance_watch(inst, now);
 	pending = L4S_LOAD_ACQ(&o->pending);
@@ -220,6 +212,34 @@ instance_collect(struct l4s_instance *inst, uint64_t now)
 		instance_write_keyframe(inst, now);
 	else
 		instance_write_context(inst, now);
+}
+
+/*
+ * Ends an override and a decision of the student that expired, the earlier one
+ * first, each after running the controller up to then with the set-points in
+ * force.  Returns true if set-points changed.
+ */
+static bool
+instance_expire(struct l4s_instance *inst, uint64_t now)
+{
+	struct l4s_overrides *o = &inst->overrides;
+	struct dualpi2 *d = &inst->queue;
+	uint64_t override, student, at;
+	bool changed = false;
+
+	for (;;) {
+		override = o->active ? o->current.expires_ns : L4S_NEVER;
+		student = o->student != NULL ? o->student->expires_ns :
+		    L4S_NEVER;
+		at = override < student ? override : student;
+		if (at > now || at == L4S_NEVER)
+			return (changed);
+		if (at > inst->now)
+			instance_advance(inst, at, now);
+		if (at == override ? l4s_override_expire(o, d, at) :
+		    l4s_override_expire_student(o, d, at))
+			changed = true;
+	}
 }
 
 /* Applies the posted bounds of summaries. */

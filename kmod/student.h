@@ -42,7 +42,7 @@
 
 /*
  * Its set-points expire after this many periods without a new decision, as when
- * no packets arrive.
+ * no packets arrive, or earlier, after the maximum lifetime of an override.
  */
 #define	L4S_STUDENT_LIFE	4
 

@@ -247,7 +247,8 @@ impl Instance {
         let chosen = !tail && reason != raw::L4S_REASON_FLUSH;
         let action = r.actions & 3;
         queue.count(r, action, chosen);
-        let overridden = chosen && reason != raw::L4S_REASON_BASE;
+        let own = [raw::L4S_REASON_BASE, raw::L4S_REASON_STUDENT].contains(&reason);
+        let overridden = chosen && !own;
         raw::l4s_record_v1 {
             hdr: message::header(raw::L4S_RECORD_DECISION, r.hdr.seq, r.hdr.time_ns),
             sched: config.sched,

@@ -82,6 +82,8 @@ decode_record(struct decode_instance *i, const struct l4s_record *r,
 	struct decode_queue *q = &i->queue[queue];
 	bool chosen = reason != L4S_REASON_TAIL &&
 	    reason != L4S_REASON_FLUSH;
+	bool overridden = chosen && reason != L4S_REASON_BASE &&
+	    reason != L4S_REASON_STUDENT;
 
 	q->total_packets += (uint32_t)(r->total_packets -
 	    (uint32_t)q->total_packets);
@@ -96,8 +98,7 @@ decode_record(struct decode_instance *i, const struct l4s_record *r,
 		.sched = i->config.sched,
 		.instance = r->instance,
 		.sojourn_ns = reason == L4S_REASON_TAIL ? 0 : r->delay_ns,
-		.override_id = chosen && reason != L4S_REASON_BASE ?
-		    i->state.override_id : 0,
+		.override_id = overridden ? i->state.override_id : 0,
 		.queue_type = queue,
 		.dequeue_action = r->actions & 3,
 		.base_action = r->actions >> 2 & 3,

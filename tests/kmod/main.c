@@ -28,6 +28,11 @@ static const struct {
 	{ "flow_weights", flow_weights_tests },
 	{ "flow_tables", flow_tables_tests },
 	{ "stats", stats_tests },
+	{ "student", student_tests },
+	{ "student_file", student_file_tests },
+	{ "student_signals", student_signals_tests },
+	{ "student_steer", student_steer_tests },
+	{ "student_device", student_device_tests },
 	{ "model", model_tests },
 };
 

@@ -44,6 +44,11 @@ extern const struct test streams_tests[];
 extern const struct test flow_weights_tests[];
 extern const struct test flow_tables_tests[];
 extern const struct test stats_tests[];
+extern const struct test student_tests[];
+extern const struct test student_file_tests[];
+extern const struct test student_signals_tests[];
+extern const struct test student_steer_tests[];
+extern const struct test student_device_tests[];
 extern const struct test model_tests[];
 
 void	test_failed(const char *file, int line, const char *format, ...)
