@@ -64,11 +64,18 @@ Examples:
         device: DeviceArgs,
     },
     /// Disable the student and unload it.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm student unload")]
     Unload {
         #[command(flatten)]
         device: DeviceArgs,
     },
     /// Enable the loaded student.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm student on
+  l4sllm student on --idle-budget 0.002")]
     On {
         /// Share of link time that may be idle, 0.001 to 0.02 [default: the student's].
         #[arg(long, value_name = "SHARE", value_parser = budget)]
@@ -77,6 +84,9 @@ Examples:
         device: DeviceArgs,
     },
     /// Disable the student; it stays loaded.
+    #[command(after_long_help = "\
+Examples:
+  l4sllm student off")]
     Off {
         #[command(flatten)]
         device: DeviceArgs,
